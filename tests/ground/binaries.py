@@ -1,0 +1,120 @@
+"""The programs a Kubernetes is made of, built from Go modules and kept in the cache.
+
+No package registry serves a kube-apiserver, but the Go module proxy serves its source. Every folder under ``go/`` is
+one module with its own ``go.sum`` (their dependencies clash); its programs land in a cache folder named by that file's
+hash, so that the same versions are built once on a machine.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.ground.cache import cache_folder, digest_of
+
+KUBERNETES_VERSION = "v1.37.2"
+MODULES = Path(__file__).parent / "go"
+
+
+class MissingToolError(RuntimeError):
+    """This machine lacks something that the ground needs; the message names it and the way around."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One Go module under ``go/`` and the programs that it yields: name -> Go package."""
+
+    name: str
+    programs: dict[str, str]
+    link_flags: str = "-s -w"
+
+
+def _version_flags() -> str:
+    major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
+    settings = {"gitVersion": KUBERNETES_VERSION, "gitMajor": major, "gitMinor": minor}
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return " ".join(["-s -w", *(f"-X {package}.{key}={value}" for package in packages for key, value in settings.items())])
+
+
+def _kubernetes(*names: str) -> dict[str, str]:
+    return {name: f"k8s.io/kubernetes/cmd/{name}" for name in names}
+
+
+CONTROL_PLANE = Group("kubernetes", _kubernetes("kube-apiserver", "kubectl"), _version_flags())
+KUBERNETES = Group(
+    "kubernetes",
+    _kubernetes("kube-apiserver", "kubectl", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"),
+    _version_flags(),
+)
+ETCD = Group("runtime", {"etcd": "go.etcd.io/etcd/server/v3"})
+CONTAINERD = Group(
+    "runtime",
+    {
+        name: f"github.com/containerd/containerd/v2/cmd/{name}"
+        for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+    },
+)
+COREDNS = Group("coredns", {"coredns": "github.com/coredns/coredns"})
+OBJECT_STORE = Group("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"})
+HELM = Group("helm", {"helm": "helm.sh/helm/v4/cmd/helm"})
+
+ALL = (ETCD, CONTROL_PLANE, CONTAINERD, OBJECT_STORE, KUBERNETES, COREDNS, HELM)
+
+
+def ensure(*groups: Group) -> dict[str, Path]:
+    """Return the path of every program of ``groups``, building those that the cache lacks."""
+    return {name: _ensure_program(group, name, package) for group in groups for name, package in group.programs.items()}
+
+
+def find(name: str, group: Group) -> Path:
+    """Return the path of one program, building it when the cache lacks it."""
+    return _ensure_program(group, name, group.programs[name])
+
+
+def _ensure_program(group: Group, name: str, package: str) -> Path:
+    module = MODULES / group.name
+    program = cache_folder("bin") / digest_of([module / "go.sum"], group.link_flags) / name
+    if program.exists():
+        return program
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with (program.parent / ".lock").open("w") as lock:  # one build at a time also between clones
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            _build(module, package, program, group.link_flags)
+    return program
+
+
+def _build(module: Path, package: str, program: Path, link_flags: str) -> None:
+    go = shutil.which("go")
+    if go is None:
+        raise MissingToolError(
+            f"{program.name} is built with Go 1.26 or newer, and there is no `go` on PATH. Install Go, or point "
+            "KUBECONFIG at any cluster (kind, k3d, a real one) to run the cluster tests there."
+        )
+    started = time.monotonic()
+    print(f"building {program.name} ({module.name}) ...", file=sys.stderr, flush=True)
+    unfinished = program.with_name(f".{program.name}.unfinished")
+    command = [go, "build", "-mod=readonly", "-trimpath", f"-ldflags={link_flags}", "-o", str(unfinished), package]
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": ""}
+    subprocess.run(command, cwd=module, env=environment, check=True)
+    unfinished.rename(program)
+    print(f"built {program.name} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Build everything that the ground can need."""
+    try:
+        for name, path in ensure(*ALL).items():
+            print(f"{name}: {path}")
+    except MissingToolError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
