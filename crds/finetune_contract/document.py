@@ -1,0 +1,69 @@
+"""The one base of every document that crosses a border, and the rules that two validators share.
+
+A `Rule` is written once, as CEL for the API server and as a predicate for Python, so that `kubectl apply` and
+`finetune validate` refuse the same jobs with the same words. Must not know any concrete document.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.alias_generators import to_camel
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A cross-field rule of one document.
+
+    `cel` is the rule as the API server evaluates it on the same node (`self` is the document, camelCase names),
+    `holds` the same rule on the Python model, `message` names the field and the remedy.
+    """
+
+    cel: str
+    message: str
+    holds: Callable[[Any], bool]
+
+
+class Document(BaseModel):
+    """A frozen, camelCase, strict model: unknown fields and wrong types are errors, never dropped or coerced."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> Self:
+        for rule in self.rules:
+            if not rule.holds(self):
+                raise ValueError(rule.message)
+        return self
+
+    @classmethod
+    def from_data(cls, data: object) -> Self:
+        """Validate plain data (as read from YAML or JSON) as strictly as the API server does."""
+        return cls.model_validate_json(json.dumps(data))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Validate a JSON text."""
+        return cls.model_validate_json(text)
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain data with the names users see; what was not set is absent."""
+        data: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return data
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The document as JSON text."""
+        return json.dumps(self.to_data(), ensure_ascii=False, indent=indent)

@@ -1,0 +1,72 @@
+"""What a trainer is told: the RunConfig, one JSON file, written by the operator or by `finetune run`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from finetune_contract.document import Document
+from finetune_contract.names import job_folder
+from finetune_contract.spec import FineTuneJobSpec
+from finetune_contract.text import LongText, ShortText
+
+
+class JobIdentity(Document):
+    """Which job this is."""
+
+    namespace: str
+    name: str
+    uid: str
+    """Empty in local runs."""
+
+
+class Resolved(Document):
+    """Every value that the user left out and that can be known without data and model; shown in status.resolved."""
+
+    world_size: int
+    """Worker processes over all nodes."""
+    nodes: int
+    workers_per_node: int
+    device: Literal["cpu", "cuda"]
+    batch_size: int
+    micro_batch_size: int
+    gradient_accumulation_steps: int
+    """Micro-batches that a rank computes before one optimizer step (ranks with fewer rows fill up with empty ones)."""
+    evaluation_batch_size: int
+    epochs: float | None
+    """None: only maxSteps ends the training."""
+    max_steps: int | None
+    learning_rate: float
+    precision: Literal["fp32", "bf16", "fp16"]
+    zero_stage: int
+    metric: ShortText
+    """Metric of the validation rows that chooses the best checkpoint."""
+    greater_is_better: bool
+    evaluate_every_steps: int | None
+    evaluate_every_epochs: float | None
+    prepare: Literal["pod", "inline"]
+    columns: dict[str, str]
+    """Task column -> file column, complete."""
+    shared_memory_bytes: int
+    """Size of /dev/shm."""
+    reasons: Annotated[dict[ShortText, LongText], Field(max_length=64)] = {}
+    """Field of this document -> why it has that value."""
+
+
+class RunConfig(Document):
+    """The whole task of the trainer pods of one job."""
+
+    job: JobIdentity
+    spec: FineTuneJobSpec
+    resolved: Resolved
+    program: LongText = ""
+    """Version of finetune-operator that wrote it."""
+
+    @property
+    def destination(self) -> str:
+        """The user's destination without a trailing slash."""
+        return self.spec.output.destination.rstrip("/")
+
+    @property
+    def job_uri(self) -> str:
+        """Folder of this job in the store."""
+        return f"{self.destination}/{job_folder(self.job.name, self.job.uid)}"
