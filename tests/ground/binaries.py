@@ -39,7 +39,9 @@ def _version_flags() -> str:
     major, minor, _ = KUBERNETES_VERSION.removeprefix("v").split(".")
     settings = {"gitVersion": KUBERNETES_VERSION, "gitMajor": major, "gitMinor": minor}
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    return " ".join(["-s -w", *(f"-X {package}.{key}={value}" for package in packages for key, value in settings.items())])
+    return " ".join(
+        ["-s -w", *(f"-X {package}.{key}={value}" for package in packages for key, value in settings.items())]
+    )
 
 
 def _kubernetes(*names: str) -> dict[str, str]:
@@ -62,9 +64,10 @@ CONTAINERD = Group(
 )
 COREDNS = Group("coredns", {"coredns": "github.com/coredns/coredns"})
 OBJECT_STORE = Group("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"})
+PAUSE = Group("pause", {"pause": "."})
 HELM = Group("helm", {"helm": "helm.sh/helm/v4/cmd/helm"})
 
-ALL = (ETCD, CONTROL_PLANE, CONTAINERD, OBJECT_STORE, KUBERNETES, COREDNS, HELM)
+ALL = (ETCD, CONTROL_PLANE, CONTAINERD, PAUSE, OBJECT_STORE, KUBERNETES, COREDNS, HELM)
 
 
 def ensure(*groups: Group) -> dict[str, Path]:

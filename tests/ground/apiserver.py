@@ -1,0 +1,57 @@
+"""Only etcd and kube-apiserver on 127.0.0.1, for tests of what the API server says: seconds, no root, no nodes.
+
+As without a controller manager: a deleted namespace stays Terminating, owner references collect nothing, and pods
+are created (no service account is asked for) but never run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+from tests.ground.cache import REPOSITORY
+from tests.ground.controlplane import ControlPlane, free_ports, start_api_server, stop_control_plane
+
+SERVICES = ip_network("10.96.0.0/16")
+
+
+def session_folder() -> Path:
+    """Return a state folder for this process alone, so that two test runs in one clone do not share an API server."""
+    return REPOSITORY / ".cluster" / f"api-{os.getpid()}"
+
+
+def start_alone(folder: Path) -> ControlPlane:
+    """Start a control plane on free ports."""
+    _stop_orphans(folder.parent)
+    port, etcd_port, etcd_peer_port = free_ports(3)
+    plane = ControlPlane(
+        folder=folder,
+        address=ip_address("127.0.0.1"),
+        services=SERVICES,
+        kubeconfig=folder / "kubeconfig",
+        port=port,
+        etcd_port=etcd_port,
+        etcd_peer_port=etcd_peer_port,
+    )
+    start_api_server(plane, alone=True)
+    return plane
+
+
+def stop_alone(folder: Path) -> None:
+    """Stop the control plane in ``folder`` and drop its state."""
+    stop_control_plane(_stopped(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop_orphans(parent: Path) -> None:
+    """Stop what test runs that were killed left running."""
+    for folder in parent.glob("api-*"):
+        if not Path(f"/proc/{folder.name.removeprefix('api-')}").exists():
+            stop_alone(folder)
+
+
+def _stopped(folder: Path) -> ControlPlane:
+    """Describe a control plane well enough to stop it."""
+    return ControlPlane(folder, ip_address("127.0.0.1"), SERVICES, folder / "kubeconfig")

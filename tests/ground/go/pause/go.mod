@@ -1,0 +1,3 @@
+module finetune-operator.test/ground/pause
+
+go 1.26.0
