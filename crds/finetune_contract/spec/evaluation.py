@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finetune_contract.document import Document, Rule
-from finetune_contract.text import ShortText
 
 MetricName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_./@-]*$")]
 
