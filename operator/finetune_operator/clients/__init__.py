@@ -1,0 +1,1 @@
+"""Everything that talks to somebody else: the API server and the agents. Must decide nothing about a job."""
