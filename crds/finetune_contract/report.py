@@ -50,6 +50,8 @@ class Report(Document):
     job: JobIdentity
     model: LongText
     """URI of the pre-trained model."""
+    model_revision: str = ""
+    """Commit or branch of a Hub model; empty elsewhere."""
     succeeded: bool
     reason: ShortText
     message: LongText
@@ -62,7 +64,9 @@ class Report(Document):
     attempt: int
     resolved: Resolved
     spec: dict[str, Any]
-    """The user's spec as written."""
+    """The user's spec as written: values equal to a default are absent, and so are secrets."""
+    config_digest: str = ""
+    """SHA-256 of the whole RunConfig, as sha256:hex."""
     data: DataSummary
     checkpoints: tuple[CheckpointRecord, ...] = ()
     curves: Annotated[dict[str, tuple[CurvePoint, ...]], Field(max_length=64)] = {}
@@ -70,8 +74,14 @@ class Report(Document):
     confusion: ConfusionMatrix | None = None
     """Of the test rows."""
     worst_examples: tuple[WorstExample, ...] = ()
+    parameters_total: int = 0
+    """Weights of the model."""
+    parameters_trained: int = 0
+    """Weights that were trained."""
     seconds: float = 0.0
     """Wall time of the last attempt."""
+    program: str = ""
+    """Version of finetune-operator."""
     versions: dict[str, str] = {}
     """Packages that made it."""
 
