@@ -1,4 +1,7 @@
-"""The attempt: one set of members training together, handed to every agent by the same annotation (design: docs/architecture.md)."""
+"""The attempt: one set of members training together, handed to every agent by the same annotation.
+
+The protocol around it stands in docs/architecture.md.
+"""
 
 from typing import Annotated
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+BROKEN_RULES: Final = "broken_rules"
+"""Type of the pydantic error that carries rules in its context (`rules`): all that a document breaks, not the first."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +24,14 @@ class Rule:
     """A cross-field rule of one document.
 
     `cel` is the rule as the API server evaluates it on the same node (`self` is the document, camelCase names),
-    `holds` the same rule on the Python model, `message` names the field and the remedy.
+    `holds` the same rule on the Python model, `message` names the field and the remedy; `field` is the path below
+    the document that both validators blame ("" blames the document itself).
     """
 
     cel: str
     message: str
     holds: Callable[[Any], bool]
+    field: str = ""
 
 
 class Document(BaseModel):
@@ -44,20 +50,21 @@ class Document(BaseModel):
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
-        for rule in self.rules:
-            if not rule.holds(self):
-                raise ValueError(rule.message)
+        broken = tuple(rule for rule in self.rules if not rule.holds(self))
+        if broken:
+            message = "; ".join(rule.message for rule in broken)
+            raise PydanticCustomError(BROKEN_RULES, "{message}", {"message": message, "rules": broken})
         return self
 
     @classmethod
     def from_data(cls, data: object) -> Self:
         """Validate plain data (as read from YAML or JSON) as strictly as the API server does."""
-        return cls.model_validate_json(json.dumps(data))
+        return cls.model_validate_json(json.dumps(data), by_alias=True, by_name=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
         """Validate a JSON text."""
-        return cls.model_validate_json(text)
+        return cls.model_validate_json(text, by_alias=True, by_name=False)
 
     def to_data(self) -> dict[str, Any]:
         """Plain data with the names users see; what was not set is absent."""

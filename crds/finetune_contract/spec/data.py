@@ -11,16 +11,25 @@ Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class DataSource(Document):
-    """One part of the data: a file or a folder of jsonl, csv, parquet or arrow (compressed too), or a data set of the Hub."""
+    """One part of the data: files of jsonl, csv, parquet or arrow (compressed too), or a data set of the Hub."""
 
     source: SourceUri
-    """Where the rows lie: s3://, gs://, az://, pvc://claim/path, http(s)://, hf://owner/name or file:// (local runs)."""
+    """Where the rows lie, a file or a folder: s3://, gs://, az://, pvc://claim/path, http(s)://, file:// or hf://owner/name."""
 
     format: Literal["jsonl", "csv", "parquet", "arrow"] | None = None
     """The files' format; derived from the file names when absent."""
 
     split: ShortText | None = None
     """Split of a Hub data set; train, validation or test by the field's own name when absent."""
+
+    rules = (
+        Rule(
+            cel="!has(self.split) || self.source.startsWith('hf://')",
+            message="data: split is for data sets of the Hub (hf://); remove it or name such a source",
+            holds=lambda data: data.split is None or data.source.startswith("hf://"),
+            field="split",
+        ),
+    )
 
 
 class Columns(Document):
@@ -93,6 +102,7 @@ class SplitSpec(Document):
             cel="(has(self.validation) ? self.validation : 0.1) + (has(self.test) ? self.test : 0.1) < 1.0",
             message="data.split: validation and test together leave no row for training; make their sum less than 1",
             holds=lambda split: split.validation + split.test < 1.0,
+            field="validation",
         ),
     )
 
@@ -142,4 +152,4 @@ class DataSpec(Document):
     contamination: Literal["drop", "report", "ignore"] = "drop"
     """What happens to training rows that also stand in validation or test data."""
     max_masked_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
-    """Largest share of rows that may have nothing to learn from (all tokens masked or cut off) before the job is refused."""
+    """Largest share of rows with nothing to learn from (all tokens masked or cut off) before the job is refused."""

@@ -9,6 +9,10 @@ from finetune_contract.document import Document, Rule
 MetricName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_./@-]*$")]
 
 
+Bound = Annotated[float, Field(allow_inf_nan=False)]
+"""Not bounded itself: loss and perplexity have no upper end, and a gate nobody can pass is a way to try a job."""
+
+
 class GateSpec(Document):
     """One condition for publishing."""
 
@@ -16,9 +20,9 @@ class GateSpec(Document):
     """Name of the metric, e.g. accuracy, f1 (macro), f1_weighted, loss, perplexity."""
     split: Literal["validation", "test"] = "test"
     """The rows on which it is measured."""
-    min: float | None = None
+    min: Bound | None = None
     """The metric must be at least this."""
-    max: float | None = None
+    max: Bound | None = None
     """The metric must be at most this."""
 
     rules = (
@@ -31,6 +35,7 @@ class GateSpec(Document):
             cel="!has(self.min) || !has(self.max) || self.min <= self.max",
             message="evaluation.gate: min is above max, so no model could pass; swap them",
             holds=lambda gate: gate.min is None or gate.max is None or gate.min <= gate.max,
+            field="min",
         ),
     )
 
@@ -65,5 +70,6 @@ class EvaluationSpec(Document):
             cel="!(has(self.everySteps) && has(self.everyEpochs))",
             message="evaluation: everySteps and everyEpochs exclude each other; remove one",
             holds=lambda evaluation: evaluation.every_steps is None or evaluation.every_epochs is None,
+            field="everyEpochs",
         ),
     )

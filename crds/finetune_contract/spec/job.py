@@ -1,12 +1,13 @@
 """`spec` as a whole, and the FineTuneJob around it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from finetune_contract.document import Document, Rule
 from finetune_contract.names import LABEL_QUEUE
+from finetune_contract.spec.columns import make_column_rules
 from finetune_contract.spec.data import DataSpec
 from finetune_contract.spec.evaluation import EvaluationSpec
 from finetune_contract.spec.lifecycle import (
@@ -18,29 +19,14 @@ from finetune_contract.spec.lifecycle import (
     StorageSpec,
 )
 from finetune_contract.spec.model import ModelSpec
-from finetune_contract.spec.resources import PodSpec, ResourcesSpec
+from finetune_contract.spec.pod import PodSpec
+from finetune_contract.spec.resources import ResourcesSpec
 from finetune_contract.spec.strategy import StrategySpec
-from finetune_contract.spec.task import TASK_COLUMNS, TASK_OPTIONAL_COLUMNS, TaskName
+from finetune_contract.spec.task import TaskName
 from finetune_contract.spec.training import TrainingSpec
 
-MUTABLE_FIELDS = ("suspend", "budget", "lifecycle", "resources")
-"""Fields that may change after the start: of lifecycle only the TTL, of resources only the node bounds."""
-
-
-def _columns_allowed(task: str) -> tuple[str, ...]:
-    names = [name for columns in TASK_COLUMNS[task] for name in columns]
-    return tuple(dict.fromkeys((*names, *TASK_OPTIONAL_COLUMNS.get(task, ()))))
-
-
-def _columns_rule(task: str) -> Rule:
-    allowed = _columns_allowed(task)
-    foreign = sorted({name for other in TASK_COLUMNS for name in _columns_allowed(other)} - set(allowed))
-    absent = " && ".join(f"!has(self.data.columns.{name})" for name in foreign)
-    return Rule(
-        cel=f"self.task != '{task}' || !has(self.data.columns) || ({absent})",
-        message=f"data.columns: task {task} reads only {', '.join(allowed)}; remove the other columns",
-        holds=lambda spec: spec.task != task or set(spec.data.columns.to_data()) <= set(allowed),
-    )
+MUTABLE_FIELDS: Final = ("suspend", "budget", "lifecycle.ttlSecondsAfterFinished", "resources.elastic")
+"""Paths below spec that may change after the job has started; every other field is immutable then."""
 
 
 class FineTuneJobSpec(Document):
@@ -78,34 +64,39 @@ class FineTuneJobSpec(Document):
     """Access to the object storage."""
 
     rules = (
-        *(_columns_rule(task) for task in TASK_COLUMNS),
+        *make_column_rules(),
         Rule(
             cel="!has(self.training) || !has(self.training.precision) || self.training.precision != 'fp16'"
             " || (has(self.resources) && has(self.resources.gpusPerNode) && self.resources.gpusPerNode > 0)",
             message="training.precision: fp16 needs GPUs; set resources.gpusPerNode, or precision: fp32 or bf16",
             holds=lambda spec: spec.training.precision != "fp16" or spec.resources.gpus_per_node > 0,
+            field="training.precision",
         ),
         Rule(
             cel="!has(self.training) || !has(self.training.packing) || !self.training.packing"
             " || self.task == 'text-generation'",
             message="training.packing is for task text-generation; remove it",
             holds=lambda spec: not spec.training.packing or spec.task == "text-generation",
+            field="training.packing",
         ),
         Rule(
             cel="!has(self.strategy) || !has(self.strategy.method) || self.strategy.method != 'qlora'"
             " || (has(self.resources) && has(self.resources.gpusPerNode) && self.resources.gpusPerNode > 0)",
             message="strategy.method: qlora needs GPUs; set resources.gpusPerNode, or method: lora",
             holds=lambda spec: spec.strategy.method != "qlora" or spec.resources.gpus_per_node > 0,
+            field="strategy.method",
         ),
         Rule(
             cel="!has(self.model.revision) || self.model.revision == 'main' || self.model.source.startsWith('hf://')",
             message="model.revision is for hf:// sources; remove it or name a model of the Hub",
             holds=lambda spec: spec.model.revision == "main" or spec.model.source.startswith("hf://"),
+            field="model.revision",
         ),
         Rule(
             cel="!self.model.source.startsWith('http')",
-            message="model.source: a model is a folder and cannot be read over http; use hf://, s3://, gs://, az:// or pvc://",
+            message="model.source: a model is a folder and cannot be read over http; use hf://, s3://, gs://, az://, pvc://",
             holds=lambda spec: not spec.model.source.startswith("http"),
+            field="model.source",
         ),
     )
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finetune_contract.document import Document, Rule
-from finetune_contract.spec.resources import ObjectReference
+from finetune_contract.spec.pod import ObjectReference
 from finetune_contract.text import DestinationUri
 
 Seconds = Annotated[int, Field(ge=1, le=315_360_000)]
@@ -54,6 +54,7 @@ class CheckpointsSpec(Document):
             cel="!(has(self.everySteps) && has(self.everyMinutes))",
             message="checkpoints: everySteps and everyMinutes exclude each other; remove one",
             holds=lambda checkpoints: checkpoints.every_steps is None or checkpoints.every_minutes is None,
+            field="everyMinutes",
         ),
     )
 

@@ -8,7 +8,7 @@ class ModelSpec(Document):
     """The pre-trained model."""
 
     source: SourceUri
-    """Where the model lies: hf://owner/name, or a transformers folder at s3://, gs://, az://, pvc://claim/path or file://."""
+    """Where the model lies: hf://owner/name, or a transformers folder at s3://, gs://, az://, pvc://claim/path, file://."""
 
     revision: ShortText = "main"
     """Branch, tag or commit on the Hub; only for hf:// sources."""

@@ -86,7 +86,8 @@ def _options_rule(field: str, method: str) -> Rule:
     )
     return Rule(
         cel=f"!has(self.{field}) || (has(self.method) && self.method == '{method}')",
-        message=f"strategy.{field} belongs to method {method}: set strategy.method to {method} or remove strategy.{field}",
+        message=f"strategy.{field} belongs to method {method}: set strategy.method to {method} or remove {field}",
+        field=field,
         holds=lambda strategy: getattr(strategy, attribute) is None or strategy.method == method,
     )
 

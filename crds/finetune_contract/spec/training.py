@@ -23,6 +23,7 @@ class DeepSpeedSpec(Document):
             cel="!has(self.offload) || self.offload != 'parameters' || (has(self.zeroStage) && self.zeroStage == 3)",
             message="training.deepspeed.offload: parameters can be offloaded at ZeRO stage 3 only; set zeroStage: 3",
             holds=lambda deepspeed: deepspeed.offload != "parameters" or deepspeed.zero_stage == 3,
+            field="offload",
         ),
     )
 
@@ -68,7 +69,8 @@ class TrainingSpec(Document):
     rules = (
         Rule(
             cel="!has(self.microBatchSize) || (has(self.batchSize) ? self.batchSize : 32) % self.microBatchSize == 0",
-            message="training.microBatchSize must divide training.batchSize: choose a divisor of batchSize or remove it",
+            message="training.microBatchSize must divide training.batchSize: choose a divisor or remove microBatchSize",
+            field="microBatchSize",
             holds=lambda training: (
                 training.micro_batch_size is None or training.batch_size % training.micro_batch_size == 0
             ),
