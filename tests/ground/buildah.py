@@ -1,0 +1,106 @@
+"""Images built without an engine: buildah, on a base made by debootstrap.
+
+For a machine that reaches package mirrors but no image registry. Storage and layer cache live in the project's cache
+folder. The Dockerfile is the one that docker takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.ground.binaries import MissingToolError
+from tests.ground.cache import REPOSITORY, cache_folder, digest_of
+
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+TOOLS = ("buildah", "debootstrap", "runc", "skopeo")
+RUN_ROOT = "/run/finetune-ground/buildah"
+
+
+class Buildah:
+    """Builds without an engine; its storage and its layer cache live in the project's cache folder."""
+
+    def __init__(self) -> None:
+        missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+        if missing or os.geteuid() != 0:
+            raise MissingToolError(
+                "Images are built by docker or podman, or, as root on Debian, by buildah: "
+                f"apt-get install {' '.join(TOOLS)} (missing: {', '.join(missing) or 'root'})"
+            )
+        self.folder = cache_folder("images")
+        self.storage = self.folder / "storage"
+        storage = ("--root", str(self.storage), "--runroot", RUN_ROOT)
+        self.command = ("buildah", "--storage-driver", "overlay", *storage)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let one build at a time touch the storage, also between clones."""
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def build(self, target: str, name: str, digest: str) -> None:
+        """Build one target under its name, labelled with the digest of its inputs; nothing if that is what is there."""
+        if self._label(name) == digest:
+            return
+        base = self._ensure_base()
+        trust = ["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", "--build-arg", "UV_SYSTEM_CERTS=1"]
+        trust += [word for key in ("SSL_CERT_FILE", "PIP_CERT") for word in ("--build-arg", f"{key}={CERTIFICATES}")]
+        self._run(
+            "build", "--layers", "--isolation", "oci", "--runtime", shutil.which("runc") or "runc", "--network", "host",
+            *(trust if CERTIFICATES.exists() else []), "--build-arg", f"BASE_IMAGE={base}", "--pull-never",
+            "--label", f"finetune.dev/inputs={digest}", "--target", target, "--tag", name, str(REPOSITORY),
+        )  # fmt: skip
+        shutil.rmtree(self.folder / "tmp")  # packages in the build's cache: another copy of what the layer holds
+
+    def copy_to(self, layout: Path, name: str, tag: str) -> None:
+        """Copy an image into an OCI layout folder, uncompressed, writing only the layers that the folder lacks."""
+        source = f"containers-storage:[overlay@{self.storage}+{RUN_ROOT}]{name}"
+        copy = ("skopeo", "copy", "--quiet", "--insecure-policy", "--dest-oci-accept-uncompressed-layers")
+        subprocess.run([*copy, source, f"oci:{layout}:{tag}"], check=True)
+
+    def _label(self, name: str) -> str:
+        template = '{{index .OCIv1.Config.Labels "finetune.dev/inputs"}}'
+        command = [*self.command, "inspect", "--type", "image", "--format", template, name]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        return found.stdout.strip() if found.returncode == 0 else ""
+
+    def _ensure_base(self) -> str:
+        name = f"localhost/finetune-base:{digest_of([], BASE_PACKAGES)}"
+        if subprocess.run([*self.command, "inspect", name], capture_output=True, check=False).returncode == 0:
+            return name
+        root = self.folder / "base"
+        shutil.rmtree(root, ignore_errors=True)
+        bootstrap = ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", "bookworm", str(root)]
+        subprocess.run([*bootstrap, *_debian_mirror()], check=True, stdout=subprocess.DEVNULL)
+        for leftover in ("var/cache/apt/archives", "var/lib/apt/lists", "var/log"):
+            shutil.rmtree(root / leftover, ignore_errors=True)
+        container = self._run("from", "scratch", capture=True)
+        self._run("add", container, f"{root}", "/")
+        self._run("commit", "--quiet", "--rm", container, name)
+        shutil.rmtree(root)
+        return name
+
+    def _run(self, *arguments: str, capture: bool = False) -> str:
+        environment = {**os.environ, "TMPDIR": str(cache_folder("images/tmp"))}
+        output = subprocess.PIPE if capture else sys.stderr
+        done = subprocess.run([*self.command, *arguments], check=True, stdout=output, text=True, env=environment)
+        return (done.stdout or "").strip()
+
+
+def _debian_mirror() -> list[str]:
+    """Return the mirror that this machine itself uses, if it says so."""
+    for file in (*Path("/etc/apt/sources.list.d").glob("*.sources"), Path("/etc/apt/sources.list")):
+        if file.exists() and (
+            found := re.search(r"^(?:URIs:|deb(?: \[.*?\])?) *(\S+)", file.read_text(), re.MULTILINE)
+        ):
+            return [found.group(1)]
+    return []
