@@ -1,0 +1,19 @@
+"""The ground of the parts that need the real cluster: brought up when it is not there, and left up."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from tests.endtoend.ground import Ground, prepare_ground
+from tests.ground import cluster, objectstore
+
+
+@cache
+def stand() -> Ground:
+    """Cluster, chart, bucket."""
+    kubeconfig = cluster.up()
+    store = objectstore.start()
+    store.make_bucket("ml")
+    return prepare_ground(kubeconfig, store.environment, Path(tempfile.mkdtemp(prefix="finetune-bench-")))
