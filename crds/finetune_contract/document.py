@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 BROKEN_RULES: Final = "broken_rules"
 """Type of the pydantic error that carries rules in its context (`rules`): all that a document breaks, not the first."""
@@ -33,6 +33,11 @@ class Rule:
     holds: Callable[[Any], bool]
     field: str = ""
 
+    def to_data(self) -> dict[str, str]:
+        """The rule as an entry of x-kubernetes-validations."""
+        path = {"fieldPath": f".{self.field}"} if self.field else {}
+        return {"rule": self.cel, "message": self.message, **path}
+
 
 class Document(BaseModel):
     """A frozen, camelCase, strict model: unknown fields and wrong types are errors, never dropped or coerced."""
@@ -47,6 +52,14 @@ class Document(BaseModel):
     )
 
     rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Add the rules to the JSON schema, by the name that the API server knows them under."""
+        node = handler.resolve_ref_schema(handler(schema))
+        if cls.rules:
+            node["x-kubernetes-validations"] = [rule.to_data() for rule in cls.rules]
+        return node
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:

@@ -34,7 +34,7 @@ def list_fields(document: type[BaseModel]) -> list[str]:
 def describe_field(document: type[BaseModel], location: Location) -> str:
     """The field's description without its full stop; empty where it has none."""
     owner = document_at(document, location[:-1])
-    field = _find_field(owner, str(location[-1])) if owner and location else None
+    field = find_field(owner, str(location[-1])) if owner and location else None
     return ((field.description if field else None) or "").rstrip(".")
 
 
@@ -44,8 +44,8 @@ def document_at(document: type[BaseModel], location: Location) -> type[BaseModel
     for part in location:
         if isinstance(part, int):
             continue
-        field = _find_field(here, part) if here else None
-        here = _find_model(field.annotation) if field else None
+        field = find_field(here, part) if here else None
+        here = find_model(field.annotation) if field else None
     return here
 
 
@@ -59,18 +59,28 @@ def walk(document: type[BaseModel], path: str = "") -> Iterator[tuple[str, type[
     """Every model of the tree with its path."""
     yield path, document
     for name, field in document.model_fields.items():
-        model = _find_model(field.annotation)
+        model = find_model(field.annotation)
         if model:
             yield from walk(model, f"{path}.{field.alias or name}".lstrip("."))
 
 
-def _find_field(document: type[BaseModel] | None, name: str) -> FieldInfo | None:
+def find_field(document: type[BaseModel] | None, name: str) -> FieldInfo | None:
+    """The field of a document that users write under that name."""
     fields = document.model_fields.items() if document else ()
     return next((field for key, field in fields if (field.alias or key) == name), None)
 
 
-def _find_model(annotation: Any) -> type[BaseModel] | None:
+def find_model(annotation: Any) -> type[BaseModel] | None:
     """The model inside X, X | None, Annotated[X, ...] or tuple[X, ...]."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((model for model in map(_find_model, get_args(annotation)) if model), None)
+    return next((model for model in map(find_model, get_args(annotation)) if model), None)
+
+
+def is_free_object(field: FieldInfo) -> bool:
+    """Whether the field holds whatever another program understands, alone or in a list."""
+    return _holds_any(field.annotation)
+
+
+def _holds_any(annotation: Any) -> bool:
+    return annotation is Any or any(map(_holds_any, get_args(annotation)))

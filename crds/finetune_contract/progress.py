@@ -147,22 +147,30 @@ class GateResult(Document):
     """What became of one gate."""
 
     metric: ShortText
+    """Name of the metric."""
     split: Literal["validation", "test"]
+    """Rows on which it was measured."""
     value: float | None
     """The measured value; absent when the metric was not measured."""
     min: float | None = None
+    """The metric had to be at least this."""
     max: float | None = None
+    """The metric had to be at most this."""
     passed: bool
+    """Whether the bound was kept."""
 
 
 class EvaluationResult(Document):
     """The final figures, computed from the exported weights."""
 
     validation: Metrics = {}
+    """Metrics of the validation rows."""
     test: Metrics = {}
+    """Metrics of the test rows."""
     baseline: Metrics = {}
     """Test metrics of the model before training."""
     gate: Annotated[tuple[GateResult, ...], Field(max_length=16)] = ()
+    """What became of each gate."""
     step: Count = 0
     """Optimizer step of the weights that were judged."""
 

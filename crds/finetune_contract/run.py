@@ -25,25 +25,39 @@ class Resolved(Document):
     world_size: int
     """Worker processes over all nodes."""
     nodes: int
+    """Trainer pods."""
     workers_per_node: int
+    """Worker processes in each pod."""
     device: Literal["cpu", "cuda"]
+    """What the workers compute on."""
     batch_size: int
+    """Rows in one optimizer step over all workers."""
     micro_batch_size: int
+    """Rows that one worker computes at a time."""
     gradient_accumulation_steps: int
     """Micro-batches that a rank computes before one optimizer step (ranks with fewer rows fill up with empty ones)."""
     evaluation_batch_size: int
+    """Rows that one worker evaluates at a time."""
     epochs: float | None
     """None: only maxSteps ends the training."""
     max_steps: int | None
+    """Optimizer steps; None: epochs end the training."""
     learning_rate: float
+    """Peak learning rate."""
     precision: Literal["fp32", "bf16", "fp16"]
+    """Precision of the forward and backward pass."""
     zero_stage: int
+    """DeepSpeed's ZeRO stage."""
     metric: ShortText
     """Metric of the validation rows that chooses the best checkpoint."""
     greater_is_better: bool
+    """Whether a higher value of the metric is better."""
     evaluate_every_steps: int | None
+    """Evaluate every so many optimizer steps."""
     evaluate_every_epochs: float | None
+    """Evaluate every so many epochs."""
     prepare: Literal["pod", "inline"]
+    """Where data is prepared: a pod of its own, or the first trainer pod."""
     columns: dict[str, str]
     """Task column -> file column, complete."""
     shared_memory_bytes: int

@@ -1,10 +1,26 @@
 """`status` of a FineTuneJob: derived facts only, each with one writer (the operator)."""
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, computed_field
 
+from finetune_contract.display import (
+    DisplayStatus,
+    describe_duration,
+    describe_number,
+    describe_percent,
+    describe_steps,
+)
 from finetune_contract.document import Document
+from finetune_contract.names import (
+    CONDITION_ACCEPTED,
+    CONDITION_FAILED,
+    CONDITION_QUOTA_RESERVED,
+    CONDITION_RUNNING,
+    CONDITION_SUCCEEDED,
+    CONDITION_SUSPENDED,
+)
 from finetune_contract.progress import (
     CheckpointRecord,
     DataSummary,
@@ -42,6 +58,7 @@ class Condition(Document):
     type: Annotated[str, Field(min_length=1, max_length=316)]
     """Accepted, DataReady, QuotaReserved, Running, Suspended, Succeeded or Failed."""
     status: Literal["True", "False", "Unknown"]
+    """True, False or Unknown."""
     reason: Annotated[str, Field(min_length=1, max_length=1024)]
     """CamelCase reason of the last change."""
     message: Annotated[str, Field(max_length=32768)]
@@ -56,8 +73,11 @@ class AttemptStatus(Document):
     """One attempt; closed once, when endTime is set."""
 
     number: Annotated[int, Field(ge=1)]
+    """Attempts count up from 1 over the job's whole life."""
     start_time: Timestamp
+    """When it began."""
     end_time: Timestamp | None = None
+    """When it ended; absent while it runs."""
     nodes: int = 0
     """Members of the attempt."""
     from_step: int = 0
@@ -67,6 +87,7 @@ class AttemptStatus(Document):
     lost_steps: int = 0
     """Steps that were done and are not in the checkpoint that the next attempt began from."""
     result: Literal["Running", "Finished", "Stopped", "Failed"] = "Running"
+    """How it ended."""
     failure: Failure | None = None
 
 
@@ -74,8 +95,11 @@ class AttemptsFolded(Document):
     """Sums over attempts that no longer stand in the list."""
 
     count: int = 0
+    """Number of these attempts."""
     lost_steps: int = 0
+    """Steps that they lost."""
     gpu_seconds: float = 0.0
+    """GPUs x seconds that they held."""
 
 
 class ProgressStatus(StepProgress):
@@ -93,9 +117,13 @@ class BestCheckpoint(Document):
     """The best checkpoint by evaluation.metric."""
 
     step: int
+    """Optimizer step."""
     uri: LongText
+    """Its folder in the store."""
     metric: ShortText
+    """Name of the metric that chose it."""
     value: float
+    """Value of that metric on the validation rows."""
 
 
 class UsageStatus(Document):
@@ -124,6 +152,7 @@ class FineTuneJobStatus(Document):
     ] = ()
     """Accepted, DataReady, QuotaReserved, Running, Suspended, Succeeded, Failed."""
     phase: Phase = "Pending"
+    """Where the job is in its life, for people; the conditions are the truth."""
     start_time: Timestamp | None = None
     """When the first attempt began."""
     completion_time: Timestamp | None = None
@@ -148,6 +177,7 @@ class FineTuneJobStatus(Document):
     checkpoints: Annotated[tuple[CheckpointRecord, ...], Field(max_length=64)] = ()
     """Checkpoints in the store, oldest first."""
     best_checkpoint: BestCheckpoint | None = None
+    """The best checkpoint by evaluation.metric."""
     evaluation: EvaluationResult | None = None
     """Final figures and the gate."""
     published: Published | None = None
@@ -157,3 +187,49 @@ class FineTuneJobStatus(Document):
     failure: Failure | None = None
     """What ended the job."""
     usage: UsageStatus = UsageStatus()
+
+    @classmethod
+    def from_data(cls, data: object) -> Self:
+        """Validate a status as the cluster holds it; `display` is derived anew, never read."""
+        known = {key: value for key, value in data.items() if key != "display"} if isinstance(data, dict) else data
+        return super().from_data(known)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Validate a JSON text as `from_data` does."""
+        return cls.from_data(json.loads(text))
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def display(self) -> DisplayStatus:
+        """What `kubectl get` prints; derived from the other fields."""
+        progress, best = self.progress or ProgressStatus(), self.best_checkpoint
+        started = progress.total_steps > 0
+        moving = started and self.completion_time is None and progress.eta_seconds is not None
+        return DisplayStatus(
+            step=describe_steps(progress.step, progress.total_steps) if started else None,
+            progress=describe_percent(progress.percent) if started else None,
+            eta=describe_duration(progress.eta_seconds or 0.0) if moving else None,
+            loss=None if progress.loss is None else describe_number(progress.loss),
+            best=None if best is None else f"{best.metric} {describe_number(best.value)}",
+            reason=_find_reason(self.conditions),
+        )
+
+
+_TELLING: Final = (
+    (CONDITION_FAILED, "True"),
+    (CONDITION_ACCEPTED, "False"),
+    (CONDITION_SUCCEEDED, "True"),
+    (CONDITION_SUSPENDED, "True"),
+    (CONDITION_QUOTA_RESERVED, "False"),
+    (CONDITION_RUNNING, "True"),
+    (CONDITION_RUNNING, "False"),
+    (CONDITION_ACCEPTED, "True"),
+)
+"""Conditions by how much they explain, the most telling first."""
+
+
+def _find_reason(conditions: tuple[Condition, ...]) -> str | None:
+    reasons = {(condition.type, condition.status): condition.reason for condition in conditions}
+    reason = next((reasons[key] for key in _TELLING if key in reasons), None)
+    return reason[:128] if reason else None

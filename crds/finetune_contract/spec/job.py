@@ -1,12 +1,13 @@
 """`spec` as a whole, and the FineTuneJob around it."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from finetune_contract.document import Document, Rule
 from finetune_contract.names import LABEL_QUEUE
+from finetune_contract.normalization import normalize
 from finetune_contract.spec.columns import make_column_rules
 from finetune_contract.spec.data import DataSpec
 from finetune_contract.spec.evaluation import EvaluationSpec
@@ -126,6 +127,11 @@ class FineTuneJob(Document):
     metadata: ObjectMeta
     spec: FineTuneJobSpec
     status: dict[str, Any] | None = None
+
+    @classmethod
+    def from_data(cls, data: object) -> Self:
+        """Validate a job as read from YAML or JSON, exactly as the API server would."""
+        return super().from_data(normalize(data, cls))
 
     @property
     def queue(self) -> str | None:
