@@ -107,6 +107,17 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def get_range(self, path: str, start: int, length: int) -> bytes | None:
+        """Read a part of one object; None when the object is absent. Raises StorageError."""
+
+        def read() -> bytes:
+            return obstore.get_range(self._client, self._key(path), start=start, length=length).to_bytes()
+
+        try:
+            return self._call("read", path, read)
+        except FileNotFoundError:
+            return None
+
     def get_document(self, path: str, model: type[Model]) -> Model | None:
         """Read one document of the contract; None when it is absent. Raises StorageError when it is not one."""
         stored = self.get(path)
