@@ -15,7 +15,8 @@ COPY crds /source/crds
 COPY operator /source/operator
 COPY trainer /source/trainer
 RUN /opt/build/bin/uv pip install --offline --no-deps --no-build-isolation --python /opt/build --compile-bytecode \
-    --target /opt/finetune/code /source
+    --target /opt/finetune/code /source \
+    && rm -rf /opt/finetune/code/bin /opt/finetune/code/.lock
 
 # --- what both images share -----------------------------------------------------------------------------------------
 FROM ${BASE_IMAGE} AS runtime

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from tests.ground.cache import REPOSITORY
 from tests.ground.controlplane import ControlPlane, free_ports, start_api_server, stop_control_plane
 
-SERVICES = ip_network("10.96.0.0/16")
+SERVICES = IPv4Network("10.96.0.0/16")
 
 
 def session_folder() -> Path:
@@ -28,7 +28,7 @@ def start_alone(folder: Path) -> ControlPlane:
     port, etcd_port, etcd_peer_port = free_ports(3)
     plane = ControlPlane(
         folder=folder,
-        address=ip_address("127.0.0.1"),
+        address=IPv4Address("127.0.0.1"),
         services=SERVICES,
         kubeconfig=folder / "kubeconfig",
         port=port,
@@ -54,4 +54,4 @@ def _stop_orphans(parent: Path) -> None:
 
 def _stopped(folder: Path) -> ControlPlane:
     """Describe a control plane well enough to stop it."""
-    return ControlPlane(folder, ip_address("127.0.0.1"), SERVICES, folder / "kubeconfig")
+    return ControlPlane(folder, IPv4Address("127.0.0.1"), SERVICES, folder / "kubeconfig")

@@ -23,7 +23,7 @@ MODULES = Path(__file__).parent / "go"
 
 
 class MissingToolError(RuntimeError):
-    """This machine lacks something that the ground needs; the message names it and the way around."""
+    """The machine lacks something that the ground needs; the message names it and the way around."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ TOOLS = ("buildah", "debootstrap", "runc", "skopeo")
 RUN_ROOT = "/run/finetune-ground/buildah"
 
 
+class BuildError(RuntimeError):
+    """An image could not be built; the message holds the end of what the builder said."""
+
+
 class Buildah:
     """Builds without an engine; its storage and its layer cache live in the project's cache folder."""
 
@@ -48,17 +52,20 @@ class Buildah:
             yield
 
     def build(self, target: str, name: str, digest: str) -> None:
-        """Build one target under its name, labelled with the digest of its inputs; nothing if that is what is there."""
-        if self._label(name) == digest:
+        """Build one target under its name; nothing if the last build had inputs of the same ``digest``."""
+        built = self.folder / f"{target}.inputs"
+        if built.exists() and built.read_text() == digest and self._exists(name):
             return
+        print(f"building {name} ...", file=sys.stderr, flush=True)
         base = self._ensure_base()
         trust = ["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro", "--build-arg", "UV_SYSTEM_CERTS=1"]
         trust += [word for key in ("SSL_CERT_FILE", "PIP_CERT") for word in ("--build-arg", f"{key}={CERTIFICATES}")]
         self._run(
             "build", "--layers", "--isolation", "oci", "--runtime", shutil.which("runc") or "runc", "--network", "host",
             *(trust if CERTIFICATES.exists() else []), "--build-arg", f"BASE_IMAGE={base}", "--pull-never",
-            "--label", f"finetune.dev/inputs={digest}", "--target", target, "--tag", name, str(REPOSITORY),
+            "--target", target, "--tag", name, str(REPOSITORY),
         )  # fmt: skip
+        built.write_text(digest)
         shutil.rmtree(self.folder / "tmp")  # packages in the build's cache: another copy of what the layer holds
 
     def copy_to(self, layout: Path, name: str, tag: str) -> None:
@@ -67,15 +74,12 @@ class Buildah:
         copy = ("skopeo", "copy", "--quiet", "--insecure-policy", "--dest-oci-accept-uncompressed-layers")
         subprocess.run([*copy, source, f"oci:{layout}:{tag}"], check=True)
 
-    def _label(self, name: str) -> str:
-        template = '{{index .OCIv1.Config.Labels "finetune.dev/inputs"}}'
-        command = [*self.command, "inspect", "--type", "image", "--format", template, name]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-        return found.stdout.strip() if found.returncode == 0 else ""
+    def _exists(self, name: str) -> bool:
+        return subprocess.run([*self.command, "inspect", name], capture_output=True, check=False).returncode == 0
 
     def _ensure_base(self) -> str:
         name = f"localhost/finetune-base:{digest_of([], BASE_PACKAGES)}"
-        if subprocess.run([*self.command, "inspect", name], capture_output=True, check=False).returncode == 0:
+        if self._exists(name):
             return name
         root = self.folder / "base"
         shutil.rmtree(root, ignore_errors=True)
@@ -83,17 +87,20 @@ class Buildah:
         subprocess.run([*bootstrap, *_debian_mirror()], check=True, stdout=subprocess.DEVNULL)
         for leftover in ("var/cache/apt/archives", "var/lib/apt/lists", "var/log"):
             shutil.rmtree(root / leftover, ignore_errors=True)
-        container = self._run("from", "scratch", capture=True)
-        self._run("add", container, f"{root}", "/")
+        container = self._run("from", "scratch")
+        self._run("add", container, str(root), "/")
         self._run("commit", "--quiet", "--rm", container, name)
         shutil.rmtree(root)
         return name
 
-    def _run(self, *arguments: str, capture: bool = False) -> str:
+    def _run(self, *arguments: str) -> str:
+        """Run buildah; what it says on the way is shown only when it fails."""
         environment = {**os.environ, "TMPDIR": str(cache_folder("images/tmp"))}
-        output = subprocess.PIPE if capture else sys.stderr
-        done = subprocess.run([*self.command, *arguments], check=True, stdout=output, text=True, env=environment)
-        return (done.stdout or "").strip()
+        command = [*self.command, *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+        if done.returncode != 0:
+            raise BuildError(f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+        return done.stdout.strip()
 
 
 def _debian_mirror() -> list[str]:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.ground import node as nodes
-from tests.ground import processes
+from tests.ground import packages, processes
 from tests.ground.binaries import MissingToolError
 from tests.ground.cache import REPOSITORY
 from tests.ground.controlplane import ControlPlane, start_api_server, start_controllers, stop_control_plane
@@ -28,12 +28,11 @@ from tests.ground.network import CNI_PLUGINS, enter, make_network, remove_networ
 from tests.ground.services import NAMES, start_services, stop_services
 
 TOOLS = ("runc", "nft", "conntrack", "ip", "nsenter", "openssl", "sysctl", "mount")
-APT_PACKAGES = "runc containernetworking-plugins nftables conntrack iproute2 procps openssl"
 READY_SECONDS = 90
 
 
 def up(node_count: int | None = None) -> Path:
-    """Bring the cluster up with at least ``node_count`` nodes (those that run stay) and return its kubeconfig's path."""
+    """Bring the cluster up with at least ``node_count`` nodes and return its kubeconfig's path."""
     missing = missing_for_cluster()
     if missing:
         raise MissingToolError(missing)
@@ -93,15 +92,15 @@ def control_plane_of(layout: Layout) -> ControlPlane:
 
 def missing_for_cluster() -> str:
     """Say what this machine lacks for a cluster of its own, or nothing."""
-    missing = [tool for tool in TOOLS if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
-    missing += [] if os.geteuid() == 0 else ["root"]
-    missing += [] if (CNI_PLUGINS / "bridge").exists() else [str(CNI_PLUGINS)]
-    missing += [] if shutil.which("go") else ["go 1.26"]
-    if not missing:
+    needs = [tool for tool in TOOLS if shutil.which(tool, path=packages.SYSTEM_PATH) is None]
+    needs += [] if os.geteuid() == 0 else ["root"]
+    needs += [] if (CNI_PLUGINS / "bridge").exists() else [str(CNI_PLUGINS)]
+    needs += [] if shutil.which("go") else ["Go 1.26"]
+    if not needs:
         return ""
     return (
-        f"A cluster on this machine needs {', '.join(missing)} (on Debian: apt-get install {APT_PACKAGES}; Go from its "
-        "makers). Any other cluster serves as well: point KUBECONFIG at kind, k3d or a real one."
+        f"A cluster on this machine needs {', '.join(needs)} (`python3 -m tests.ground.packages` as root installs what "
+        "Debian has). Any other cluster serves as well: point KUBECONFIG at kind, k3d or a real one."
     )
 
 
@@ -118,7 +117,8 @@ def _clear(layout: Layout) -> None:
         nodes.stop_containers(layout, number)
     _unmount_below(layout.run)
     remove_network(layout)
-    for path in (*layout.state.glob("node*/*"), layout.state / "control-plane", layout.state / "objectstore", layout.kubeconfig):
+    gone = [layout.state / "control-plane", layout.state / "objectstore", layout.kubeconfig]
+    for path in (*layout.state.glob("node*/*"), *gone):
         if path.name != "containerd":
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if layout.run.exists():

@@ -143,6 +143,7 @@ def _api_server(plane: ControlPlane, program: Path, *, alone: bool) -> list[str]
         f"--tls-private-key-file={credentials.path('apiserver.key')}",
         f"--kubelet-client-certificate={credentials.path('kubelet-client.crt')}",
         f"--kubelet-client-key={credentials.path('kubelet-client.key')}",
+        "--kubelet-preferred-address-types=InternalIP",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         f"--service-account-key-file={credentials.path('service-account.key')}",
         f"--service-account-signing-key-file={credentials.path('service-account.key')}",

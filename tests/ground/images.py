@@ -15,7 +15,7 @@ import time
 import tomllib
 
 from tests.ground.binaries import MissingToolError
-from tests.ground.buildah import BASE_PACKAGES, Buildah
+from tests.ground.buildah import BASE_PACKAGES, Buildah, BuildError
 from tests.ground.cache import REPOSITORY, digest_of
 from tests.ground.cluster import is_up, running_nodes
 from tests.ground.foreign import foreign_kubeconfig
@@ -86,7 +86,7 @@ def main() -> None:
     started = time.monotonic()
     try:
         names = bring(tuple(arguments.targets) or TARGETS, arguments.node)
-    except MissingToolError as error:
+    except (MissingToolError, BuildError) as error:
         sys.exit(str(error))
     for name in names.values():
         print(name)

@@ -8,7 +8,6 @@ The addresses come from 198.18.0.0/15, which is set aside for tests and never ro
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -19,7 +18,7 @@ SLOTS = 128
 MAX_NODES = 4
 POD_ADDRESSES_PER_NODE = 120
 RUN_FOLDER = Path("/run/finetune-ground")
-BLOCKS = ipaddress.ip_network("198.18.0.0/15")
+BLOCKS = IPv4Network("198.18.0.0/15")
 
 
 def preferred_slot(folder: Path) -> int:

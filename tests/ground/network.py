@@ -23,7 +23,8 @@ def enter(layout: Layout) -> tuple[str, ...]:
 def make_network(layout: Layout) -> None:
     """Make the namespace, its bridge and its link, unless they are there."""
     if Path(f"/run/netns/{layout.namespace}").exists():
-        if subprocess.run([*enter(layout), "ip", "link", "show", layout.bridge], capture_output=True, check=False).returncode == 0:
+        look = [*enter(layout), "ip", "link", "show", layout.bridge]
+        if subprocess.run(look, capture_output=True, check=False).returncode == 0:
             return
         remove_network(layout)
     outer, inner = f"ft{layout.slot}", f"ft{layout.slot}in"

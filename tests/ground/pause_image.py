@@ -18,12 +18,14 @@ def write_pause_archive(program: Path, archive: Path) -> None:
     with tarfile.open(fileobj=layer, mode="w") as tar:
         _add(tar, "pause", program.read_bytes(), mode=0o755)
     diff = f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"
-    config = json.dumps({
-        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
-        "os": "linux",
-        "config": {"Entrypoint": ["/pause"], "User": "65532:65532"},
-        "rootfs": {"type": "layers", "diff_ids": [diff]},
-    }).encode()
+    config = json.dumps(
+        {
+            "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine()),
+            "os": "linux",
+            "config": {"Entrypoint": ["/pause"], "User": "65532:65532"},
+            "rootfs": {"type": "layers", "diff_ids": [diff]},
+        }
+    ).encode()
     manifest = [{"Config": "config.json", "RepoTags": [PAUSE_IMAGE], "Layers": ["layer.tar"]}]
     with tarfile.open(archive, "w") as tar:
         _add(tar, "config.json", config)
