@@ -90,6 +90,16 @@ class DataSummary(Document):
     """The prepared data was already there."""
 
 
+class PreparationProgress(Document):
+    """How far data preparation is."""
+
+    stage: ShortText
+    """What it does: read, clean, tokenize, ..."""
+    done: Count = 0
+    total: Count = 0
+    """0 while unknown."""
+
+
 class RankHeartbeat(Document):
     """The last sign of life of one worker."""
 
@@ -215,6 +225,8 @@ class Progress(Document):
     """There is something that the operator has not answered; the readiness probe fails as long as it is so."""
     step: StepProgress = StepProgress()
     ranks: Annotated[tuple[RankHeartbeat, ...], Field(max_length=64)] = ()
+    preparation: PreparationProgress | None = None
+    """While data is prepared here."""
     data: DataSummary | None = None
     resumed_from: int | None = None
     """Step that this attempt resumed from; absent when it began from the pre-trained model."""

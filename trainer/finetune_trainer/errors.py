@@ -9,7 +9,8 @@
     ├── OutOfMemoryError     host or GPU memory
     ├── NumericError         a loss that is not a number
     ├── PeerLostError        another rank is gone; never the first cause
-    └── StoppedError         asked to stop; a checkpoint was saved
+    ├── StoppedError         asked to stop; a checkpoint was saved
+    └── ReportedError        what another process of ours (a worker, preparation) has said of its end
 
 A message is one sentence that names the field, file or row, what was found and what to do. Errors of libraries are
 mapped where they are met and chained with `from`.
@@ -113,3 +114,15 @@ class StoppedError(FineTuneError):
     """The ranks agreed to stop and saved a checkpoint."""
 
     exit_code = WorkerExit.STOPPED
+
+
+class ReportedError(FineTuneError):
+    """Another process failed and its failure is passed on as it is."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self._failure = failure
+
+    def to_failure(self, node: int | None = None, rank: int | None = None) -> Failure:
+        """The other process's own record; the node is added where it did not know it."""
+        return self._failure if self._failure.node is not None else self._failure.model_copy(update={"node": node})
