@@ -160,7 +160,7 @@ class GateResult(Document):
     """Name of the metric."""
     split: Literal["validation", "test"]
     """Rows on which it was measured."""
-    value: float | None
+    value: float | None = None
     """The measured value; absent when the metric was not measured."""
     min: float | None = None
     """The metric had to be at least this."""

@@ -38,9 +38,9 @@ class Resolved(Document):
     """Micro-batches that a rank computes before one optimizer step (ranks with fewer rows fill up with empty ones)."""
     evaluation_batch_size: int
     """Rows that one worker evaluates at a time."""
-    epochs: float | None
+    epochs: float | None = None
     """None: only maxSteps ends the training."""
-    max_steps: int | None
+    max_steps: int | None = None
     """Optimizer steps; None: epochs end the training."""
     learning_rate: float
     """Peak learning rate."""
@@ -52,9 +52,9 @@ class Resolved(Document):
     """Metric of the validation rows that chooses the best checkpoint."""
     greater_is_better: bool
     """Whether a higher value of the metric is better."""
-    evaluate_every_steps: int | None
+    evaluate_every_steps: int | None = None
     """Evaluate every so many optimizer steps."""
-    evaluate_every_epochs: float | None
+    evaluate_every_epochs: float | None = None
     """Evaluate every so many epochs."""
     prepare: Literal["pod", "inline"]
     """Where data is prepared: a pod of its own, or the first trainer pod."""
