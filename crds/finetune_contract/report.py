@@ -58,7 +58,7 @@ class Report(Document):
     metrics: dict[str, Metrics]
     """validation, test, baseline."""
     gate: tuple[GateResult, ...]
-    published: Published | None
+    published: Published | None = None
     best_step: int
     total_steps: int
     attempt: int
