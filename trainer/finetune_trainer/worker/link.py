@@ -1,0 +1,51 @@
+"""The worker's end of its connection with the agent: messages out, the request to stop in."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from multiprocessing.connection import Connection
+
+from finetune_contract.exits import WorkerExit
+from finetune_trainer.messages import Envelope, Heartbeat, Stop, WorkerMessage, WorkerPhase
+
+HEARTBEAT_SECONDS = 0.2
+"""Signs of life within one phase and this time are one."""
+
+
+class AgentLink:
+    """Sends messages; a thread listens for the agent's request to stop."""
+
+    def __init__(self, connection: Connection, rank: int) -> None:
+        self.rank = rank
+        self._connection = connection
+        self._stop = threading.Event()
+        self._last: tuple[WorkerPhase, float] = ("starting", 0.0)
+        threading.Thread(target=self._listen, name="agent-link", daemon=True).start()
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether the agent has asked this rank to stop."""
+        return self._stop.is_set()
+
+    def send(self, message: WorkerMessage) -> None:
+        """Send one message as JSON."""
+        self._connection.send_bytes(Envelope(message=message).model_dump_json(by_alias=True).encode())
+
+    def beat(self, phase: WorkerPhase, step: int) -> None:
+        """A sign of life; at most one in `HEARTBEAT_SECONDS` while the phase stays."""
+        now = time.monotonic()
+        if self._last[0] == phase and now - self._last[1] < HEARTBEAT_SECONDS:
+            return
+        self._last = (phase, now)
+        self.send(Heartbeat(rank=self.rank, phase=phase, step=step, at=time.time()))
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                Stop.from_json(self._connection.recv_bytes())
+                self._stop.set()
+        except (EOFError, OSError):
+            # Without its agent a worker has nobody who saves what it makes.
+            os._exit(WorkerExit.PEER_LOST)

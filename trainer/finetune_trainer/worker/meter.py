@@ -1,0 +1,65 @@
+"""Speed of an attempt, from its own steps only: seconds a step, tokens a second, waiting, time left."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from statistics import median
+
+from finetune_contract.progress import StepProgress
+from finetune_trainer.messages import Logged
+from finetune_trainer.worker.schedule import Schedule
+from finetune_trainer.worker.steps import Step
+
+STEPS_REMEMBERED = 50
+
+
+class Meter:
+    """Counts what the steps of this attempt took."""
+
+    def __init__(self, schedule: Schedule, flops_per_token: float) -> None:
+        self._schedule = schedule
+        self._flops_per_token = flops_per_token
+        self._seconds: deque[float] = deque(maxlen=STEPS_REMEMBERED)
+        self._tokens: deque[int] = deque(maxlen=STEPS_REMEMBERED)
+        self._tokens_total = 0
+        self._samples_total = 0
+        self._first_step_at: float | None = None
+        self.data_wait_seconds = 0.0
+        self.save_stall_seconds = 0.0
+
+    def count(self, step: Step, seconds: float) -> None:
+        """One step that took so many seconds."""
+        if self._first_step_at is None:
+            # The first step also pays for start-up and says nothing of the others.
+            self._first_step_at = time.time()
+        else:
+            self._seconds.append(seconds)
+            self._tokens.append(step.tokens)
+        self._tokens_total += step.tokens
+        self._samples_total += step.rows
+
+    def report(self, step: int, loss: float, learning_rate: float) -> Logged:
+        """The figures of a log interval."""
+        busy = sum(self._seconds)
+        tokens_per_second = sum(self._tokens) / busy if busy else None
+        step_seconds = median(self._seconds) if self._seconds else None
+        left = self._schedule.total_steps - step
+        return Logged(
+            progress=StepProgress(
+                step=step,
+                total_steps=self._schedule.total_steps,
+                epoch=self._schedule.epoch(step),
+                loss=loss,
+                learning_rate=learning_rate,
+                tokens_per_second=tokens_per_second,
+                step_seconds=step_seconds,
+                eta_seconds=busy / len(self._seconds) * left if self._seconds else None,
+                first_step_at=self._first_step_at,
+            ),
+            tokens_total=self._tokens_total,
+            samples_total=self._samples_total,
+            data_wait_seconds=self.data_wait_seconds,
+            save_stall_seconds=self.save_stall_seconds,
+            flops_per_second=self._flops_per_token * tokens_per_second if tokens_per_second else None,
+        )

@@ -1,0 +1,129 @@
+"""Joining the other workers: process groups, device, threads; and the few collectives on host values.
+
+The backend is NCCL on GPUs and gloo on CPUs. `control` is a gloo group in both cases: figures and flags of the host
+never wait for the device. The store's prefix holds job and attempt, so that a worker of the past cannot join.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import deepspeed
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, TCPStore
+
+from finetune_trainer.messages import WorkerTask
+
+RENDEZVOUS_SECONDS = 600
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One worker among the others."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    device: torch.device
+    control: Any
+    """Process group of all ranks on gloo."""
+
+    @property
+    def is_first(self) -> bool:
+        """Rank 0 speaks and writes for all."""
+        return self.rank == 0
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Sums over all ranks."""
+        total = torch.tensor(list(values), dtype=torch.float64)
+        dist.all_reduce(total, group=self.control)
+        summed: list[float] = total.tolist()
+        return summed
+
+    def gather(self, value: Value) -> list[Value]:
+        """Every rank's value, in the order of ranks."""
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.control)
+        return values
+
+    def broadcast(self, value: Value) -> Value:
+        """Rank 0's value."""
+        values = [value]
+        dist.broadcast_object_list(values, src=0, group=self.control)
+        return values[0]
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        dist.barrier(group=self.control)
+
+
+def join(task: WorkerTask) -> Ranks:
+    """Set this process's environment and threads, and meet the other ranks.
+
+    The NCCL branch is written after the documentation of torch.distributed; it has not been run on a GPU.
+    """
+    _set_environment(task)
+    device = _choose_device(task)
+    # The shared-memory kernels would be compiled at start; gloo does without them.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    rendezvous = TCPStore(
+        task.master.host,
+        task.master.port,
+        task.world_size,
+        is_master=task.rank == 0,
+        timeout=timedelta(seconds=RENDEZVOUS_SECONDS),
+    )
+    identity = task.run.job
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        store=PrefixStore(f"{identity.namespace}/{identity.name}/{identity.uid}/{task.attempt}", rendezvous),
+        rank=task.rank,
+        world_size=task.world_size,
+        device_id=device if device.type == "cuda" else None,
+    )
+    deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", verbose=False)
+    control = dist.new_group(backend="gloo")
+    return Ranks(rank=task.rank, world_size=task.world_size, local_rank=task.local_rank, device=device, control=control)
+
+
+def leave() -> None:
+    """End the process groups."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _set_environment(task: WorkerTask) -> None:
+    os.environ.update(
+        RANK=str(task.rank),
+        LOCAL_RANK=str(task.local_rank),
+        WORLD_SIZE=str(task.world_size),
+        LOCAL_WORLD_SIZE=str(task.local_world_size),
+        MASTER_ADDR=task.master.host,
+        MASTER_PORT=str(task.master.port),
+    )
+
+
+def _choose_device(task: WorkerTask) -> torch.device:
+    if task.run.resolved.device == "cuda":
+        device = torch.device("cuda", task.local_rank)
+        torch.cuda.set_device(device)
+        return device
+    torch.set_num_threads(max(1, count_cpus() // task.local_world_size))
+    return torch.device("cpu")
+
+
+def count_cpus(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """CPUs that this process may use: its affinity, bounded by the container's quota (cgroup v2)."""
+    available = len(os.sched_getaffinity(0))
+    try:
+        quota, period = quota_file.read_text().split()
+    except (OSError, ValueError):
+        return available
+    return available if quota == "max" else max(1, min(available, int(quota) // int(period)))

@@ -1,0 +1,127 @@
+"""The story of a worker, and its end as an exit code. Target of the agent's forkserver.
+
+python: multiprocessing.get_context("forkserver").Process(target=main, args=(task_json, connection))
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NoReturn
+
+from torch.nn import Module
+from transformers.utils import logging as transformers_logging
+
+from finetune_contract.exits import WorkerExit
+from finetune_trainer.errors import StoppedError
+from finetune_trainer.messages import Failed, WorkerTask
+from finetune_trainer.worker.engine import make_deepspeed_config, make_engine
+from finetune_trainer.worker.failure import map_error
+from finetune_trainer.worker.finalize import finalize
+from finetune_trainer.worker.flops import count_flops_per_token, count_parameters, find_shape
+from finetune_trainer.worker.link import AgentLink
+from finetune_trainer.worker.materials import Materials, load_materials, load_model
+from finetune_trainer.worker.meter import Meter
+from finetune_trainer.worker.randomness import seed_everything
+from finetune_trainer.worker.ranks import join, leave
+from finetune_trainer.worker.resume import resume
+from finetune_trainer.worker.schedule import make_schedule
+from finetune_trainer.worker.state import TrainerState
+from finetune_trainer.worker.train import Run, train
+from finetune_trainer.worker.votes import Votes
+
+logger = logging.getLogger(__name__)
+
+
+def main(task_json: str, connection: Connection) -> NoReturn:
+    """Do the task of one worker, speak of it over the connection, and exit with a code of contract.exits."""
+    task = WorkerTask.from_json(task_json)
+    _set_up_logging(task.rank)
+    link = AgentLink(connection, task.rank)
+    try:
+        work(task, link)
+        code: int = WorkerExit.DONE
+    except BaseException as error:
+        code = _tell(error, task, link)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Other ranks may be gone, and then nothing that tears down process groups ever ends.
+    os._exit(code)
+
+
+def work(task: WorkerTask, link: AgentLink) -> None:
+    """Join, load, resume, train, finalize."""
+    began = time.time()
+    link.beat("starting", 0)
+    ranks = join(task)
+    materials = load_materials(task)
+    schedule = make_schedule(task.run, len(materials.parts["train"]))
+    config = make_deepspeed_config(task.run)
+    engine = make_engine(load_model(materials, config), task.run, schedule, ranks, config)
+    seed_everything(task.run.spec.training.seed + ranks.rank)
+    state = resume(engine, _make_fresh_state(task, materials), task.resume_dirs, ranks, link)
+    run = Run(
+        materials=materials,
+        schedule=schedule,
+        engine=engine,
+        ranks=ranks,
+        link=link,
+        votes=Votes(ranks, link),
+        meter=Meter(schedule, _count_flops(engine.module, materials)),
+        attempt_dir=Path(task.attempt_dir),
+        state=state,
+        saved_step=state.step,
+    )
+    train(run)
+    finalize(run, _find_earlier(task, state), began)
+    leave()
+
+
+def _make_fresh_state(task: WorkerTask, materials: Materials) -> TrainerState:
+    return TrainerState(
+        world_size=task.world_size,
+        zero_stage=task.run.resolved.zero_stage,
+        seed=task.run.spec.training.seed,
+        data_fingerprint=materials.prepared.summary.fingerprint,
+    )
+
+
+def _find_earlier(task: WorkerTask, resumed: TrainerState) -> tuple[Path, ...]:
+    """Folders of earlier attempts in which the best weights may lie."""
+    folders = [Path(task.best_dir)] if task.best_dir else []
+    prefix = f"step-{resumed.best.step:08d}"
+    return (*folders, *(Path(folder) for folder in task.resume_dirs if Path(folder).name.startswith(prefix)))
+
+
+def _count_flops(model: Module, materials: Materials) -> float:
+    _, trained, inner = count_parameters(model)
+    total, _, _ = count_parameters(model)
+    layers, hidden_size = find_shape(model)
+    lengths = materials.parts["train"].lengths
+    return count_flops_per_token(inner, layers, hidden_size, float(lengths.mean()), trained == total)
+
+
+def _tell(error: BaseException, task: WorkerTask, link: AgentLink) -> int:
+    known = map_error(error)
+    if isinstance(known, StoppedError):
+        logger.info("%s", known)
+        return int(known.exit_code)
+    traceback.print_exception(error)
+    link.send(Failed(failure=known.to_failure(node=task.node, rank=task.rank)))
+    return int(known.exit_code)
+
+
+def _set_up_logging(rank: int) -> None:
+    """The story in rank 0's lines, warnings from all; libraries say only what is wrong."""
+    line = "%(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format=line, force=True)
+    logging.getLogger("finetune_trainer").setLevel(logging.INFO if rank == 0 else logging.WARNING)
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    # New heads are ours on purpose; the report on missing weights would read as an error.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

@@ -1,0 +1,207 @@
+"""The training loop: steps, and between them figures, evaluations, checkpoints and the wish to stop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from finetune_trainer.errors import NumericError, StoppedError
+from finetune_trainer.messages import Evaluated, Logged
+from finetune_trainer.worker.evaluate import Evaluation, evaluate
+from finetune_trainer.worker.link import AgentLink
+from finetune_trainer.worker.materials import Materials
+from finetune_trainer.worker.meter import Meter
+from finetune_trainer.worker.ranks import Ranks
+from finetune_trainer.worker.schedule import Schedule
+from finetune_trainer.worker.snapshot import write_snapshot
+from finetune_trainer.worker.state import TrainerState, add_points
+from finetune_trainer.worker.steps import Step, prepare_steps, train_step
+from finetune_trainer.worker.votes import Signal, Votes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """What the loop works with; `state` is replaced as the run goes on."""
+
+    materials: Materials
+    schedule: Schedule
+    engine: Any
+    ranks: Ranks
+    link: AgentLink
+    votes: Votes
+    meter: Meter
+    attempt_dir: Path
+    state: TrainerState
+    saved_step: int
+    """Step of the newest checkpoint."""
+    saved_at: float = field(default_factory=time.monotonic)
+
+
+def train(run: Run) -> TrainerState:
+    """Train to the end, or to early stopping; return the last state. Raises `StoppedError` when asked to stop.
+
+    Every evaluation ends in a checkpoint, so that nothing that was judged can be lost.
+    """
+    _measure_baseline(run)
+    if _is_evaluation_due(run):
+        # The attempt before was stopped within this evaluation.
+        _evaluate_and_save(run)
+    interval = _Interval(first_step=run.state.step + 1)
+    waited_since = time.monotonic()
+    for step in _remaining_steps(run):
+        began = time.monotonic()
+        run.meter.data_wait_seconds += began - waited_since
+        interval.add(_train_one(run, step), step)
+        run.meter.count(step, time.monotonic() - began)
+        run.link.beat("training", step.number)
+        signal = run.votes.poll(_wants_save(run))
+        if run.schedule.logs_at(step.number):
+            _log(run, interval)
+            interval = _Interval(first_step=step.number + 1)
+        _act_between_steps(run, signal)
+        waited_since = time.monotonic()
+        if run.state.best.has_run_out(run.materials.run.spec.evaluation.early_stopping):
+            logger.info("early stopping after step %d", step.number)
+            break
+    run.votes.settle()
+    return run.state
+
+
+@dataclass
+class _Interval:
+    """Losses of a log interval, left on the device."""
+
+    first_step: int
+    targets: int = 0
+    learning_rate: float = 0.0
+    loss_sum: Tensor | None = None
+
+    def add(self, loss: Tensor, step: Step) -> None:
+        self.loss_sum = loss if self.loss_sum is None else self.loss_sum + loss
+        self.targets += step.targets
+
+
+def _remaining_steps(run: Run) -> Any:
+    if run.state.best.has_run_out(run.materials.run.spec.evaluation.early_stopping):
+        return iter(())
+    return prepare_steps(run.materials, run.schedule, run.ranks, run.state.step)
+
+
+def _train_one(run: Run, step: Step) -> Tensor:
+    smoothing = run.materials.run.spec.training.label_smoothing
+    if not run.engine.module.training:
+        run.engine.train()
+    loss = train_step(run.engine, step, run.materials.task, run.ranks, smoothing)
+    run.state = run.state.model_copy(
+        update={
+            "step": step.number,
+            "consumed_samples": run.schedule.rows_consumed(step.number),
+            "epoch": run.schedule.epoch(step.number),
+        }
+    )
+    return loss
+
+
+def _log(run: Run, interval: _Interval) -> None:
+    """Read the loss of the interval: the only point of training at which the host waits for the device."""
+    assert interval.loss_sum is not None
+    (total,) = run.ranks.sum([float(interval.loss_sum)])
+    loss, step = total / max(1, interval.targets), run.state.step
+    if not math.isfinite(loss):
+        raise NumericError(
+            f"the loss of steps {interval.first_step} to {step} is {loss}; lower training.learningRate, "
+            "or look at the rows of these steps"
+        )
+    learning_rate = float(run.engine.get_lr()[0])
+    values = {"train/loss": loss, "train/learning_rate": learning_rate}
+    run.state = run.state.model_copy(update={"curves": add_points(run.state.curves, step, values)})
+    if run.ranks.is_first:
+        message: Logged = run.meter.report(step, loss, learning_rate)
+        logger.info("step %d/%d: loss %.4f", step, run.schedule.total_steps, loss)
+        run.link.send(message)
+
+
+def _act_between_steps(run: Run, signal: Signal) -> None:
+    if signal is Signal.STOP:
+        _stop(run)
+    if run.schedule.evaluates_at(run.state.step):
+        _evaluate_and_save(run)
+    elif signal is Signal.SAVE or run.schedule.saves_at(run.state.step):
+        _save(run)
+
+
+def _wants_save(run: Run) -> bool:
+    minutes = run.materials.run.spec.checkpoints.every_minutes
+    return minutes is not None and run.ranks.is_first and time.monotonic() - run.saved_at >= minutes * 60
+
+
+def _save(run: Run) -> None:
+    run.meter.save_stall_seconds += write_snapshot(run.engine, run.state, run.attempt_dir, run.ranks, run.link)
+    run.saved_step, run.saved_at = run.state.step, time.monotonic()
+
+
+def _stop(run: Run) -> None:
+    """Save what is not saved and leave."""
+    run.votes.settle()
+    run.link.beat("stopping", run.state.step)
+    if run.state.step > run.saved_step:
+        _save(run)
+    raise StoppedError(f"stopped after step {run.state.step}; the next attempt goes on from there")
+
+
+def _is_evaluation_due(run: Run) -> bool:
+    step = run.state.step
+    return step > 0 and run.schedule.evaluates_at(step) and run.state.evaluated_step < step
+
+
+def _evaluate(run: Run, part: str) -> Evaluation:
+    def after_batch() -> None:
+        run.link.beat("evaluating", run.state.step)
+        if run.votes.poll() is Signal.STOP:
+            _stop(run)
+
+    return evaluate(run.engine.module, run.materials.parts[part], run.materials, run.ranks, after_batch)
+
+
+def _measure_baseline(run: Run) -> None:
+    """Test figures of the model before training, once in a job."""
+    if run.state.baseline is not None or run.state.step > 0:
+        return
+    metrics = _evaluate(run, "test").metrics if "test" in run.materials.parts else {}
+    run.state = run.state.model_copy(update={"baseline": metrics})
+    if run.ranks.is_first and metrics:
+        run.link.send(Evaluated(step=0, split="test", metrics=metrics, best=False))
+
+
+def _evaluate_and_save(run: Run) -> None:
+    step, state = run.state.step, run.state
+    metrics = _evaluate(run, "validation").metrics if "validation" in run.materials.parts else {}
+    resolved, early_stopping = run.materials.run.resolved, run.materials.run.spec.evaluation.early_stopping
+    best = state.best
+    value = metrics.get(resolved.metric)
+    if value is not None:
+        best = best.judge(step, value, resolved.greater_is_better, early_stopping.min_delta if early_stopping else 0.0)
+    elif not metrics:
+        # Without validation rows the last weights are the ones to keep.
+        best = best.model_copy(update={"step": step})
+    points = {f"validation/{name}": figure for name, figure in metrics.items() if "/" not in name}
+    run.state = state.model_copy(
+        update={
+            "metrics": metrics,
+            "evaluated_step": step,
+            "best": best,
+            "curves": add_points(state.curves, step, points),
+        }
+    )
+    if run.ranks.is_first and metrics:
+        logger.info("step %d: validation %s %s", step, resolved.metric, value)
+        run.link.send(Evaluated(step=step, split="validation", metrics=metrics, best=best.step == step))
+    _save(run)
