@@ -9,11 +9,11 @@ from collections.abc import Callable
 from math import ceil
 from typing import Final, Literal, NamedTuple
 
+from pydantic.alias_generators import to_camel
+
 from finetune_contract.run import JobIdentity, Resolved, RunConfig
 from finetune_contract.spec import FineTuneJob, FineTuneJobSpec
 from finetune_contract.spec.task import TASK_COLUMNS, TASK_OPTIONAL_COLUMNS
-from pydantic.alias_generators import to_camel
-
 from finetune_operator.plan.metric_order import choose_metric, is_greater_better
 from finetune_operator.plan.quantities import parse_bytes
 from finetune_operator.version import VERSION
@@ -43,13 +43,16 @@ def resolve(job: FineTuneJob) -> Resolved:
     )
 
 
-def build_run_config(job: FineTuneJob) -> RunConfig:
-    """The whole task of the job's trainer pods; the uid is empty in local runs."""
+def build_run_config(job: FineTuneJob, resolved: Resolved | None = None) -> RunConfig:
+    """The whole task of the job's trainer pods; the uid is empty in local runs.
+
+    `resolved` is what an earlier look at the same job made of it, where there was one.
+    """
     metadata = job.metadata
     return RunConfig(
         job=JobIdentity(namespace=metadata.namespace, name=metadata.name, uid=metadata.uid),
         spec=job.spec,
-        resolved=resolve(job),
+        resolved=resolved or resolve(job),
         program=VERSION,
     )
 

@@ -1,0 +1,88 @@
+"""`python -m finetune_operator`: the process. Reads settings, runs the manager beside kopf, ends both in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from typing import Any
+
+from finetune_operator.clients.cluster import Cluster
+from finetune_operator.errors import OperatorError
+from finetune_operator.handlers import OperatorRegistry, configure_logging, make_registry, run_kopf
+from finetune_operator.manager import Manager
+from finetune_operator.metrics import Metrics
+from finetune_operator.servers import answer_check, serve
+from finetune_operator.settings import Settings, read_settings
+
+log = logging.getLogger("finetune_operator")
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Run until `stop`, or until a part of the operator ends by itself, which is an error."""
+    metrics = Metrics()
+    cluster = await Cluster.connect(metrics.make_trace())
+    manager = Manager(settings, cluster, metrics)
+    probes = {"/healthz": answer_check(manager.check_alive), "/readyz": answer_check(manager.check_ready)}
+    try:
+        async with (
+            serve(settings.metrics_port, {"/metrics": lambda: (200, metrics.render())}),
+            serve(settings.probe_port, probes),
+        ):
+            await _run_parts(manager, make_registry(cluster, manager.see), settings, stop)
+    finally:
+        await cluster.close()
+
+
+async def _run_parts(manager: Manager, registry: OperatorRegistry, settings: Settings, stop: asyncio.Event) -> None:
+    ready = asyncio.Event()
+    work = asyncio.create_task(manager.run(), name="manager")
+    asked = asyncio.create_task(stop.wait(), name="stop")
+    signals = asyncio.create_task(_take_signals(ready, stop), name="signals")
+    watch = asyncio.create_task(run_kopf(registry, settings.watch_namespaces, ready), name="kopf")
+    try:
+        await asyncio.wait({work, asked, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            log.info("stopping")
+            await manager.stop()
+        elif work.done():
+            work.result()
+        else:
+            watch.result()
+            raise OperatorError("the watch of FineTuneJobs ended: the pod is to be started again")
+    finally:
+        # kopf last: on its way out it cancels every task that is younger than itself.
+        await _cancel(work, asked, signals)
+        await _cancel(watch)
+
+
+async def _take_signals(ready: asyncio.Event, stop: asyncio.Event) -> None:
+    """Let SIGTERM and SIGINT stop the operator in order, once kopf has installed its own handlers."""
+    await ready.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def main() -> int:
+    """Run; 0 after an orderly stop, 1 where the pod is to be started again."""
+    failed = False
+    try:
+        settings = read_settings()
+        configure_logging(settings.log_level)
+        asyncio.run(run(settings, asyncio.Event()))
+    except* OperatorError as errors:
+        failed = True
+        for error in errors.exceptions:
+            log.error("operator ends: %s", error, extra={"error_type": type(error).__name__})
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Asking the agents: `GET /progress` of each trainer pod, round and round.
+
+An agent that does not answer is unknown, never a verdict. Must not decide what an answer means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+from pydantic import ValidationError
+
+from finetune_contract import names
+from finetune_contract.progress import Progress
+from finetune_operator.clients.queue import WorkQueue
+from finetune_operator.errors import AgentError
+from finetune_operator.snapshot import Answer, Key, Pod
+
+INTERVAL_SECONDS: Final = 3.0
+TIMEOUT_SECONDS: Final = 2.0
+ASKERS: Final = 16
+"""Agents asked at a time."""
+log = logging.getLogger(__name__)
+
+
+def make_agent_url(ip: str, port: int = names.AGENT_PORT) -> str:
+    """Where the agent of a pod answers; an IPv6 address stands in brackets."""
+    return f"http://{f'[{ip}]' if ':' in ip else ip}:{port}{names.PATH_PROGRESS}"
+
+
+class Agents:
+    """The last answer of every agent, and the round that keeps them fresh."""
+
+    def __init__(
+        self,
+        find_pod: Callable[[Key], Pod | None],
+        on_change: Callable[[Pod], None],
+        make_url: Callable[[str], str] = make_agent_url,
+        interval: float = INTERVAL_SECONDS,
+    ) -> None:
+        """`find_pod` gives a pod that is to be asked, None where there is nothing to ask any more."""
+        self._find_pod, self._on_change, self._make_url, self._interval = find_pod, on_change, make_url, interval
+        self._queue: WorkQueue[Key] = WorkQueue()
+        self._answers: dict[Key, Answer] = {}
+
+    def ask(self, key: Key) -> None:
+        """Ask this pod's agent at once, and from then on again and again."""
+        self._queue.add(key)
+
+    def get(self, key: Key) -> Answer | None:
+        """What the agent said last."""
+        return self._answers.get(key)
+
+    def forget(self, key: Key) -> None:
+        """The pod is gone."""
+        self._answers.pop(key, None)
+        self._queue.drop(key)
+
+    async def run(self) -> None:
+        """Ask for ever."""
+        connector = aiohttp.TCPConnector(limit=ASKERS)
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session, asyncio.TaskGroup() as group:
+            for _ in range(ASKERS):
+                group.create_task(self._ask_forever(session))
+
+    async def _ask_forever(self, session: aiohttp.ClientSession) -> None:
+        while (key := await self._queue.get()) is not None:
+            try:
+                pod = self._find_pod(key)
+                if pod is not None:
+                    self._queue.add_after(key, self._interval * random.uniform(0.9, 1.1))
+                    await self._ask(session, pod)
+            finally:
+                self._queue.done(key)
+
+    async def _ask(self, session: aiohttp.ClientSession, pod: Pod) -> None:
+        try:
+            progress = await fetch_progress(session, self._make_url(pod.ip))
+        except AgentError as error:
+            log.debug("agent is silent", extra={"pod": str(pod.key), "error": str(error)})
+            return
+        # Another pod may have this address by now.
+        if progress.job_uid != pod.job_uid or progress.node != pod.node_index or progress.role != pod.role:
+            return
+        before = self._answers.get(pod.key)
+        since = before.since if before and before.progress.phase == progress.phase else time.time()
+        self._answers[pod.key] = Answer(progress, since)
+        if before is None or _essence(before.progress) != _essence(progress):
+            self._on_change(pod)
+
+
+async def fetch_progress(session: aiohttp.ClientSession, url: str) -> Progress:
+    """One answer; AgentError where there is none, or none in the contract's words."""
+    try:
+        async with session.get(url) as response:
+            if response.status != 200:
+                raise AgentError(f"{url} answered {response.status}")
+            return Progress.from_json(await response.read())
+    except (aiohttp.ClientError, TimeoutError, ValidationError) as error:
+        raise AgentError(f"{url} did not answer as agreed: {error!r}") from error
+
+
+def _essence(progress: Progress) -> Progress:
+    """What wakes the job: everything but heartbeats and the figures of a step, which have a pace of their own."""
+    first = progress.step.first_step_at
+    return progress.model_copy(
+        update={"at": 0.0, "ranks": (), "metrics": {}, "step": type(progress.step)(first_step_at=first)}
+    )

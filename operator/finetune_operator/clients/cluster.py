@@ -1,0 +1,234 @@
+"""The API server: the only module that uses the kubernetes client. Dicts in, dicts out.
+
+Its generated API classes import every model of Kubernetes (127 MB), so only its configuration, authentication and
+transport are used. Errors leave as those of errors.py. Must know nothing of jobs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import aiohttp
+from kubernetes.aio import config
+from kubernetes.aio.client.api_client import ApiClient
+from kubernetes.aio.client.configuration import Configuration
+
+from finetune_contract import names
+from finetune_operator.errors import ClusterError, UnavailableError, map_status
+from finetune_operator.snapshot import Key
+
+CONNECTIONS: Final = 64
+REQUEST_SECONDS: Final = 30.0
+WATCH_SILENCE_SECONDS: Final = 150.0
+"""A live watch brings a bookmark about every minute; a silent one is dead."""
+_MERGE: Final = "application/merge-patch+json"
+_APPLY: Final = "application/apply-patch+yaml"
+
+
+class Resource(NamedTuple):
+    """A kind of object: where its collections lie."""
+
+    prefix: str
+    plural: str
+
+    def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        """Path of a collection or of one object."""
+        parts = [self.prefix, *(["namespaces", namespace] if namespace else []), self.plural, name, subresource]
+        return "/".join(part for part in parts if part)
+
+
+JOBS: Final = Resource(f"/apis/{names.API_VERSION}", names.PLURAL)
+PODS: Final = Resource("/api/v1", "pods")
+CONFIG_MAPS: Final = Resource("/api/v1", "configmaps")
+EVENTS: Final = Resource("/apis/events.k8s.io/v1", "events")
+LEASES: Final = Resource("/apis/coordination.k8s.io/v1", "leases")
+_BY_KIND: Final = {"Pod": PODS, "ConfigMap": CONFIG_MAPS}
+
+
+class Page(NamedTuple):
+    """One page of a list."""
+
+    items: list[dict[str, Any]]
+    position: int
+    """Resource version of the list: a watch begins here."""
+    token: str
+    """Where the next page begins; empty: none."""
+
+
+class Cluster:
+    """One connection pool to one API server."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self._api = ApiClient(configuration)
+
+    @classmethod
+    async def connect(cls, trace: aiohttp.TraceConfig | None = None) -> Cluster:
+        """By $KUBECONFIG, else by the service account of the pod, else by the user's own kubeconfig."""
+        configuration = Configuration()
+        try:
+            if "KUBECONFIG" in os.environ or "KUBERNETES_SERVICE_HOST" not in os.environ:
+                await config.load_kube_config(client_configuration=configuration)
+            else:
+                config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException as error:
+            raise ClusterError(f"no cluster to talk to ({error}): set KUBECONFIG, or run in a pod") from error
+        configuration.connection_pool_maxsize = CONNECTIONS
+        configuration.trace_configs = [trace] if trace is not None else None
+        return cls(configuration)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    @property
+    def server(self) -> str:
+        """Address of the API server."""
+        return str(self._api.configuration.host)
+
+    async def open_session(self) -> aiohttp.ClientSession:
+        """A session with fresh credentials, for somebody else to use and close."""
+        configuration = self._api.configuration
+        settings = await configuration.auth_settings()
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._api.rest_client.ssl_context),
+            headers={setting["key"]: setting["value"] for setting in settings.values()},
+            trace_configs=configuration.trace_configs,
+            read_bufsize=2**21,
+        )
+
+    async def list_page(
+        self, resource: Resource, namespace: str | None, *, selector: str = "", token: str = "", limit: int = 500
+    ) -> Page:
+        """One page of the objects, in one namespace or all."""
+        query = {"limit": str(limit), "labelSelector": selector, "continue": token}
+        answer = await self._request("GET", resource.path(namespace), query)
+        metadata = answer["metadata"]
+        return Page(answer["items"], int(metadata["resourceVersion"]), metadata.get("continue", ""))
+
+    async def list_all(self, resource: Resource, namespace: str | None) -> Page:
+        """All objects as one page, read in several; GoneError where that took too long."""
+        page = await self.list_page(resource, namespace)
+        items, position = page.items, page.position
+        while page.token:
+            page = await self.list_page(resource, namespace, token=page.token)
+            items += page.items
+        return Page(items, position, "")
+
+    async def watch(
+        self, resource: Resource, namespace: str | None, *, selector: str, position: int, seconds: int
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Events after `position` until the server ends the watch, after `seconds` at the latest."""
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": str(position),
+            "timeoutSeconds": str(seconds),
+            "labelSelector": selector,
+        }
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS, sock_read=WATCH_SILENCE_SECONDS)
+        try:
+            response = await self._send("GET", resource.path(namespace), query, timeout=timeout)
+            try:
+                await _raise_for_status(response)
+                async for line in response.content:
+                    yield json.loads(line)
+            finally:
+                response.close()
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UnavailableError(f"the watch of {resource.plural} broke off: {error!r}") from error
+
+    async def get(self, resource: Resource, key: Key, timeout: float = REQUEST_SECONDS) -> dict[str, Any]:
+        """One object."""
+        return await self._request("GET", resource.path(*key), timeout=timeout)
+
+    async def create(
+        self, resource: Resource, namespace: str, body: dict[str, Any], timeout: float = REQUEST_SECONDS
+    ) -> dict[str, Any]:
+        """A new object; ConflictError where it exists."""
+        query = {"fieldManager": names.FIELD_MANAGER}
+        return await self._request("POST", resource.path(namespace), query, body, timeout=timeout)
+
+    async def replace(
+        self, resource: Resource, key: Key, body: dict[str, Any], timeout: float = REQUEST_SECONDS
+    ) -> dict[str, Any]:
+        """An object as a whole; ConflictError where it changed since `body` was read."""
+        query = {"fieldManager": names.FIELD_MANAGER}
+        return await self._request("PUT", resource.path(*key), query, body, timeout=timeout)
+
+    async def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Server-side apply of a pod or ConfigMap."""
+        metadata = manifest["metadata"]
+        path = _BY_KIND[manifest["kind"]].path(metadata["namespace"], metadata["name"])
+        query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
+        return await self._request("PATCH", path, query, manifest, content_type=_APPLY)
+
+    async def merge(
+        self, resource: Resource, key: Key, patch: dict[str, Any], subresource: str | None = None
+    ) -> dict[str, Any]:
+        """JSON merge patch; a resourceVersion in it makes it conditional (ConflictError)."""
+        query = {"fieldManager": names.FIELD_MANAGER}
+        return await self._request("PATCH", resource.path(*key, subresource), query, patch, content_type=_MERGE)
+
+    async def delete(self, resource: Resource, key: Key, uid: str | None = None) -> None:
+        """An object, and what it owns in the background; with a uid only that one (ConflictError)."""
+        body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid is not None:
+            body["preconditions"] = {"uid": uid}
+        await self._request("DELETE", resource.path(*key), body=body)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: dict[str, Any] | None = None,
+        *,
+        content_type: str = "application/json",
+        timeout: float = REQUEST_SECONDS,
+    ) -> dict[str, Any]:
+        try:
+            response = await self._send(
+                method, path, query, body, content_type=content_type, timeout=aiohttp.ClientTimeout(total=timeout)
+            )
+            async with response:
+                await _raise_for_status(response)
+                answer: dict[str, Any] = await response.json()
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UnavailableError(f"{method} {path}: the API server did not answer ({error!r})") from error
+        return answer
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: dict[str, Any] | None = None,
+        *,
+        content_type: str = "application/json",
+        timeout: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        request = await self._api.param_serialize(
+            method,
+            path,
+            query_params=[(name, value) for name, value in (query or {}).items() if value],
+            header_params={"Accept": "application/json", "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        answer = await self._api.call_api(*request, _request_timeout=timeout)
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+
+async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
+    if response.status < 300:
+        return
+    text = await response.text()
+    try:
+        message = json.loads(text)["message"]
+    except (ValueError, KeyError, TypeError):
+        message = text[:500] or str(response.reason)
+    raise map_status(response.status, str(message))

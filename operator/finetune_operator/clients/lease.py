@@ -1,0 +1,143 @@
+"""Leader election by a Lease: at most one replica writes.
+
+Time is this process's monotonic clock; clocks of other replicas are never compared, only whether their record moved.
+A leader that cannot renew stops before anybody else may begin. Must not know what leading means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from finetune_operator.clients.cluster import LEASES, Resource
+from finetune_operator.errors import ClusterError, ConflictError, LeaseLostError, NotFoundError
+from finetune_operator.snapshot import Key
+
+log = logging.getLogger(__name__)
+
+
+class LeaseStore(Protocol):
+    """Where the Lease lies: clients.cluster.Cluster."""
+
+    async def get(self, resource: Resource, key: Key, timeout: float = ...) -> dict[str, Any]:
+        """Read."""
+
+    async def create(
+        self, resource: Resource, namespace: str, body: dict[str, Any], timeout: float = ...
+    ) -> dict[str, Any]:
+        """Create."""
+
+    async def replace(self, resource: Resource, key: Key, body: dict[str, Any], timeout: float = ...) -> dict[str, Any]:
+        """Replace."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTimes:
+    """Seconds. A leader that has not renewed for `renew_deadline` stops; others take over after `duration`."""
+
+    duration: float = 15.0
+    renew_deadline: float = 10.0
+    retry: float = 2.0
+
+
+class Elector:
+    """One candidate."""
+
+    def __init__(self, store: LeaseStore, key: Key, identity: str, times: LeaseTimes | None = None) -> None:
+        self._store, self._key, self._identity = store, key, identity
+        self._times = times or LeaseTimes()
+        self._seen: tuple[object, object] = (None, None)
+        self._seen_at = 0.0
+        self._renewed_at: float | None = None
+        self.leading = asyncio.Event()
+
+    def is_leading(self) -> bool:
+        """Whether a write is allowed at this moment."""
+        return self._renewed_at is not None and time.monotonic() - self._renewed_at < self._times.renew_deadline
+
+    async def run(self) -> None:
+        """Try to lead, then renew, for ever; LeaseLostError when leadership could not be kept."""
+        while True:
+            # Counted from before the request: the others count from when they see its effect.
+            begun = time.monotonic()
+            if await self._try_in_time():
+                self._renewed_at = begun
+                if not self.leading.is_set():
+                    log.info("leading", extra={"lease": str(self._key), "identity": self._identity})
+                    self.leading.set()
+            elif self.leading.is_set() and not self.is_leading():
+                raise LeaseLostError(f"the lease {self._key} could not be renewed in time")
+            await asyncio.sleep(self._times.retry)
+
+    async def release(self) -> None:
+        """Give the lease away, so that another replica need not wait; after this no write is allowed."""
+        self._renewed_at = None
+        if not self.leading.is_set():
+            return
+        self.leading.clear()
+        try:
+            async with asyncio.timeout(self._times.retry):
+                lease = await self._store.get(LEASES, self._key)
+                if lease["spec"].get("holderIdentity") == self._identity:
+                    lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
+                    await self._store.replace(LEASES, self._key, lease)
+        except (ClusterError, TimeoutError) as error:
+            log.warning("lease not released, it runs out by itself", extra={"error": str(error)})
+
+    async def _try_in_time(self) -> bool:
+        try:
+            async with asyncio.timeout(self._times.retry):
+                return await self._try()
+        except ConflictError:
+            return False
+        except (ClusterError, TimeoutError) as error:
+            log.warning("lease not reached", extra={"lease": str(self._key), "error": str(error)})
+            return False
+
+    async def _try(self) -> bool:
+        try:
+            lease = await self._store.get(LEASES, self._key)
+        except NotFoundError:
+            await self._store.create(LEASES, self._key.namespace, self._make_lease())
+            return True
+        spec = lease["spec"]
+        mine = spec.get("holderIdentity") == self._identity
+        if not mine and self._is_held(spec):
+            if self.leading.is_set():
+                raise LeaseLostError(f"the lease {self._key} was taken by {spec['holderIdentity']}")
+            return False
+        lease["spec"] = spec | self._make_spec()
+        if not mine:
+            lease["spec"] |= {"acquireTime": _now(), "leaseTransitions": spec.get("leaseTransitions", 0) + 1}
+        await self._store.replace(LEASES, self._key, lease)
+        return True
+
+    def _is_held(self, spec: dict[str, Any]) -> bool:
+        record = (spec.get("holderIdentity"), spec.get("renewTime"))
+        if record != self._seen:
+            self._seen, self._seen_at = record, time.monotonic()
+        return bool(record[0]) and time.monotonic() - self._seen_at < spec.get("leaseDurationSeconds", 0)
+
+    def _make_spec(self) -> dict[str, Any]:
+        return {
+            "holderIdentity": self._identity,
+            # Whole seconds only; rounded up, for the others must never be too early.
+            "leaseDurationSeconds": -int(-self._times.duration // 1),
+            "renewTime": _now(),
+        }
+
+    def _make_lease(self) -> dict[str, Any]:
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._key.name, "namespace": self._key.namespace},
+            "spec": self._make_spec() | {"acquireTime": _now(), "leaseTransitions": 0},
+        }
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,126 @@
+"""The work queue of client-go: a key that is added many times is handled once, and never twice at a time.
+
+Delayed and rate-limited re-adds included. Must not know what a key stands for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Hashable
+from typing import Final, Generic, Protocol, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+BACKOFF_FIRST_SECONDS: Final = 0.005
+BACKOFF_LAST_SECONDS: Final = 60.0
+
+
+class QueueObserver(Protocol):
+    """Who counts."""
+
+    def added(self, depth: int) -> None:
+        """A key came in; `depth` keys wait."""
+
+    def taken(self, depth: int, waited: float) -> None:
+        """A key went to a worker after `waited` seconds."""
+
+    def retried(self) -> None:
+        """A key comes back after an error."""
+
+
+class WorkQueue(Generic[K]):
+    """First in, first out; keys are in at most one of: waiting, processing (and perhaps dirty again)."""
+
+    def __init__(self, observer: QueueObserver | None = None) -> None:
+        self._waiting: deque[K] = deque()
+        self._dirty: dict[K, float] = {}
+        self._processing: set[K] = set()
+        self._failures: Counter[K] = Counter()
+        self._timers: dict[K, tuple[float, asyncio.TimerHandle]] = {}
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._observer = observer
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """How long the longest waiting key has waited."""
+        return time.monotonic() - min((self._dirty[key] for key in self._waiting), default=time.monotonic())
+
+    def add(self, key: K) -> None:
+        """Have the key handled; at once if nobody works on it, else afterwards."""
+        if key in self._dirty:
+            return
+        self._dirty[key] = time.monotonic()
+        if key not in self._processing:
+            self._push(key)
+
+    def add_after(self, key: K, seconds: float) -> None:
+        """Have the key handled in so many seconds; of several such wishes the earliest counts."""
+        due = asyncio.get_running_loop().time() + seconds
+        planned = self._timers.get(key)
+        if planned is not None:
+            if planned[0] <= due:
+                return
+            planned[1].cancel()
+        self._timers[key] = (due, asyncio.get_running_loop().call_at(due, self._fire, key))
+
+    def retry(self, key: K) -> float:
+        """Have the key handled again after an error, later each time; returns in how many seconds."""
+        ceiling = min(BACKOFF_FIRST_SECONDS * 2.0 ** min(self._failures[key], 20), BACKOFF_LAST_SECONDS)
+        self._failures[key] += 1
+        if self._observer is not None:
+            self._observer.retried()
+        seconds: float = ceiling * random.uniform(0.5, 1.0)
+        self.add_after(key, seconds)
+        return seconds
+
+    def forget(self, key: K) -> None:
+        """The key went well: its next error starts from the shortest delay."""
+        self._failures.pop(key, None)
+
+    def drop(self, key: K) -> None:
+        """The thing behind the key is gone: no timer wakes it any more."""
+        self.forget(key)
+        planned = self._timers.pop(key, None)
+        if planned is not None:
+            planned[1].cancel()
+
+    async def get(self) -> K | None:
+        """The next key; the caller owns it until `done`. None: the queue is closed."""
+        while not self._waiting and not self._closed:
+            self._wake.clear()
+            await self._wake.wait()
+        if self._closed:
+            return None
+        key = self._waiting.popleft()
+        added = self._dirty.pop(key)
+        self._processing.add(key)
+        if self._observer is not None:
+            self._observer.taken(len(self._waiting), time.monotonic() - added)
+        return key
+
+    def done(self, key: K) -> None:
+        """Give the key back; if it was added in the meantime, it waits again."""
+        self._processing.discard(key)
+        if key in self._dirty:
+            self._push(key)
+
+    def close(self) -> None:
+        """Nothing is handed out any more; what was handed out may be finished."""
+        self._closed = True
+        self._wake.set()
+
+    def _push(self, key: K) -> None:
+        self._waiting.append(key)
+        self._wake.set()
+        if self._observer is not None:
+            self._observer.added(len(self._waiting))
+
+    def _fire(self, key: K) -> None:
+        self._timers.pop(key, None)
+        self.add(key)

@@ -1,0 +1,63 @@
+"""The only module that uses kopf: the watch of FineTuneJobs, its login, its life inside our process.
+
+The handlers write nothing and cannot fail: they hand bodies on. kopf's changing handlers, indexes, daemons, timers,
+peering and event posting are not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import kopf
+
+from finetune_contract import names
+from finetune_operator.clients.cluster import Cluster
+
+OperatorRegistry = kopf.OperatorRegistry
+
+RETRIES: Final = (1, 1, 2, 3, 5, 8, 13, 21, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30)
+"""Seconds between kopf's attempts to reach the API server; after the last it gives up, and so does the process."""
+
+See = Callable[[str | None, Mapping[str, Any]], None]
+"""Takes a watch event's type (None: listed) and the job's body."""
+
+
+def configure_logging(level: str) -> None:
+    """One JSON object a line, kopf's own words only where something is wrong."""
+    kopf.configure(debug=level == "DEBUG", quiet=level in ("WARNING", "ERROR"), log_format=kopf.LogFormat.JSON)
+
+
+def make_registry(cluster: Cluster, see: See) -> OperatorRegistry:
+    """All handlers."""
+    registry = OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return kopf.AiohttpSession(server=cluster.server, aiohttp_session=await cluster.open_session())
+
+    @kopf.on.startup(registry=registry)
+    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.posting.enabled = False
+        settings.scanning.disabled = True
+        settings.peering.standalone = True
+        settings.networking.error_backoffs = RETRIES
+        # Each seen object holds a task as long as its queue idles.
+        settings.queueing.idle_timeout = 0.5
+
+    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    async def see_job(event: Mapping[str, Any], **_: Any) -> None:
+        see(event["type"], event["object"])
+
+    return registry
+
+
+async def run_kopf(registry: OperatorRegistry, namespaces: tuple[str, ...], ready: asyncio.Event) -> None:
+    """Watch until cancelled. kopf takes SIGTERM for itself on its way up; after `ready` the caller may take it back."""
+    await kopf.operator(
+        registry=registry,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        ready_flag=ready,
+    )

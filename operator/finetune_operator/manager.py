@@ -1,0 +1,219 @@
+"""The running operator: wires caches, queue, elector and workers together, starts them in order, stops them in order.
+
+Must decide nothing about a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from finetune_contract import names
+from finetune_operator.clients.agents import Agents
+from finetune_operator.clients.cluster import CONFIG_MAPS, JOBS, PODS, Cluster
+from finetune_operator.clients.informers import Informer, InformerSet
+from finetune_operator.clients.lease import Elector
+from finetune_operator.clients.queue import WorkQueue
+from finetune_operator.errors import ClusterError, LeaseLostError, OperatorError
+from finetune_operator.jobs import JobCache, read_key
+from finetune_operator.metrics import Metrics
+from finetune_operator.observation import SELECTOR, Owned, read_owned, read_pod
+from finetune_operator.reconcile import Caches, Reconciler
+from finetune_operator.recorder import Recorder
+from finetune_operator.settings import Settings
+from finetune_operator.snapshot import Key, Pod
+
+LEASE_NAME: Final = names.MANAGED_BY
+RESYNC_SECONDS: Final = 600.0
+DRAIN_SECONDS: Final = 20.0
+START_RETRY_SECONDS: Final = 5.0
+SILENT_SECONDS: Final = 900.0
+STUCK_SECONDS: Final = 600.0
+log = logging.getLogger(__name__)
+
+
+class Manager:
+    """Everything that lives as long as the process."""
+
+    def __init__(self, settings: Settings, cluster: Cluster, metrics: Metrics) -> None:
+        self._settings, self._cluster, self._metrics = settings, cluster, metrics
+        self.jobs = JobCache()
+        self.queue: WorkQueue[Key] = WorkQueue(metrics)
+        self.agents = Agents(self._find_pod, self._hear_agent)
+        self.pods = InformerSet({scope: self._make_pod_informer(scope) for scope in settings.scopes})
+        self.configs = InformerSet({scope: self._make_config_informer(scope) for scope in settings.scopes})
+        self._informers: tuple[Informer[Pod] | Informer[Owned], ...] = (*self.pods.all(), *self.configs.all())
+        self._elector = Elector(cluster, Key(settings.namespace, LEASE_NAME), settings.identity)
+        self._reconciler = Reconciler(
+            cluster,
+            Recorder(cluster, settings.identity),
+            Caches(self.jobs, self.pods, self.configs, self.agents),
+            settings.trainer,
+            may_write=self._elector.is_leading,
+        )
+        self._workers: list[asyncio.Task[None]] = []
+        self._seen_all = False
+        metrics.follow(self.jobs.list_phases, self._elector.is_leading, LEASE_NAME)
+
+    async def run(self) -> None:
+        """Sync, be elected, work, for ever; raises where this replica must not go on."""
+        async with asyncio.TaskGroup() as group:
+            await self._await_jobs_api()
+            for informer in self._informers:
+                group.create_task(informer.run())
+            for informer in self._informers:
+                await informer.synced.wait()
+            await self._resync()
+            self._seen_all = True
+            group.create_task(self.agents.run())
+            group.create_task(self._elector.run())
+            await self._elector.leading.wait()
+            # What the last leader wrote may not have reached our watch yet.
+            await self._resync()
+            self._workers = [group.create_task(self._work()) for _ in range(self._settings.workers)]
+            group.create_task(self._resync_forever())
+
+    async def stop(self) -> None:
+        """Finish what is under way, hand out nothing more, give the lease away."""
+        self.queue.close()
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=DRAIN_SECONDS)
+        await self._elector.release()
+
+    def see(self, type_: str | None, body: Mapping[str, Any]) -> None:
+        """A job was listed, came, changed or went."""
+        key = read_key(body)
+        if type_ == "DELETED":
+            self._drop(key)
+        else:
+            self.jobs.put(body)
+        self.queue.add(key)
+
+    def check_ready(self) -> str | None:
+        """Ready: every cache is complete."""
+        return None if self._seen_all else "caches are not complete yet"
+
+    def check_alive(self) -> str | None:
+        """Alive: the API server is heard, and the queue moves."""
+        silent = [informer for informer in self._informers if informer.synced.is_set()]
+        if any(informer.silent_seconds > SILENT_SECONDS for informer in silent):
+            return f"nothing heard of the API server for {SILENT_SECONDS:.0f} s"
+        if self._elector.is_leading() and self.queue.oldest_seconds > STUCK_SECONDS:
+            return f"a job has waited for {STUCK_SECONDS:.0f} s"
+        return None
+
+    async def _await_jobs_api(self) -> None:
+        while True:
+            try:
+                for scope in self._settings.scopes:
+                    await self._cluster.list_page(JOBS, scope, limit=1)
+            except ClusterError as error:
+                log.error(
+                    "FineTuneJobs cannot be listed: install the CRD, or grant the rights; trying again",
+                    extra={"error": str(error)},
+                )
+                await asyncio.sleep(START_RETRY_SECONDS)
+            else:
+                return
+
+    async def _resync(self) -> None:
+        for scope in self._settings.scopes:
+            page = await self._cluster.list_all(JOBS, scope)
+            for body in page.items:
+                self.queue.add(self.jobs.put(body))
+            for key in self.jobs.find_ghosts(page, scope):
+                self._drop(key)
+                self.queue.add(key)
+
+    async def _resync_forever(self) -> None:
+        while True:
+            await asyncio.sleep(RESYNC_SECONDS * random.uniform(0.8, 1.2))
+            try:
+                await self._resync()
+            except ClusterError as error:
+                log.warning("jobs not listed, trying again later", extra={"error": str(error)})
+
+    async def _work(self) -> None:
+        while (key := await self.queue.get()) is not None:
+            begun = time.monotonic()
+            result = "error"
+            try:
+                result = await self._reconcile(key)
+            finally:
+                self._metrics.reconciled(result, time.monotonic() - begun)
+                self.queue.done(key)
+
+    async def _reconcile(self, key: Key) -> str:
+        try:
+            again = await self._reconciler.reconcile(key)
+        except LeaseLostError:
+            raise
+        except OperatorError as error:
+            seconds = self.queue.retry(key)
+            log.warning(
+                "reconciliation broke off, trying again",
+                extra={"job": str(key), "error": f"{type(error).__name__}: {error}", "seconds": round(seconds, 3)},
+            )
+            return "error"
+        except Exception:
+            # A defect in one job's handling must not stop the others.
+            self.queue.retry(key)
+            log.exception("reconciliation failed", extra={"job": str(key)})
+            return "error"
+        self.queue.forget(key)
+        if again is None:
+            return "success"
+        self.queue.add_after(key, again)
+        return "requeue_after"
+
+    def _drop(self, key: Key) -> None:
+        self.jobs.remove(key)
+        self.queue.drop(key)
+
+    def _make_pod_informer(self, scope: str | None) -> Informer[Pod]:
+        return Informer(
+            self._cluster,
+            PODS,
+            scope,
+            selector=SELECTOR,
+            read=read_pod,
+            group=lambda pod: Key(pod.key.namespace, pod.job),
+            on_change=self._see_pod,
+        )
+
+    def _make_config_informer(self, scope: str | None) -> Informer[Owned]:
+        return Informer(
+            self._cluster,
+            CONFIG_MAPS,
+            scope,
+            selector=SELECTOR,
+            read=read_owned,
+            group=lambda owned: Key(owned.key.namespace, owned.job),
+            on_change=self._see_config,
+        )
+
+    def _see_pod(self, key: Key, before: Pod | None, after: Pod | None) -> None:
+        pod = after or before
+        assert pod is not None, "a change has at least one side"
+        self.queue.add(Key(key.namespace, pod.job))
+        if after is None:
+            self.agents.forget(key)
+        elif after.is_running and (before is None or not before.is_running or before.ready != after.ready):
+            self.agents.ask(key)
+
+    def _see_config(self, key: Key, before: Owned | None, after: Owned | None) -> None:
+        owned = after or before
+        assert owned is not None, "a change has at least one side"
+        self.queue.add(Key(key.namespace, owned.job))
+
+    def _find_pod(self, key: Key) -> Pod | None:
+        """The pod, as long as there is something to hear from its agent."""
+        pod = self.pods.get(key)
+        return pod if pod is not None and pod.is_running and pod.finish is None else None
+
+    def _hear_agent(self, pod: Pod) -> None:
+        self.queue.add(Key(pod.key.namespace, pod.job))

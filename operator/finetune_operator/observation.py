@@ -1,0 +1,149 @@
+"""From what the API server sends to what the operator keeps: trimmed pods, and the snapshot of one job. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from finetune_contract import names
+from finetune_contract.problems import format_problems, list_problems
+from finetune_contract.spec import FineTuneJob
+from finetune_contract.status import FineTuneJobStatus
+from finetune_contract.support import check_support
+from finetune_operator.errors import UnreadableError
+from finetune_operator.plan.objects.defaults import TrainerDefaults
+from finetune_operator.plan.times import parse_time
+from finetune_operator.snapshot import Answer, Key, Pod, Rejection, Snapshot
+
+SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+"""Label selector of all objects that jobs own."""
+
+
+class Owned(NamedTuple):
+    """What the operator keeps of a ConfigMap: whose it is."""
+
+    job: str
+    job_uid: str
+    key: Key
+
+
+class JobReading(NamedTuple):
+    """A job's spec, judged."""
+
+    job: FineTuneJob | None
+    problem: str | None = None
+    unsupported: str | None = None
+
+
+def read_job(body: Mapping[str, Any]) -> JobReading:
+    """Validate a job as strictly as the API server should have, and say what this version cannot do."""
+    try:
+        job = FineTuneJob.from_data({key: value for key, value in body.items() if key != "status"})
+    except ValidationError as error:
+        return JobReading(None, problem=format_problems(list_problems(error)))
+    return JobReading(job, unsupported=check_support(job))
+
+
+def read_status(body: Mapping[str, Any]) -> FineTuneJobStatus:
+    """The status as written before; UnreadableError where another version wrote what this one does not know."""
+    try:
+        return FineTuneJobStatus.from_data(body.get("status") or {})
+    except ValidationError as error:
+        problems = format_problems(list_problems(error, FineTuneJobStatus))
+        raise UnreadableError(f"status cannot be read by this version of the operator: {problems}") from error
+
+
+def build_snapshot(
+    body: Mapping[str, Any],
+    pods: Iterable[Pod],
+    configs: Iterable[Owned],
+    *,
+    answers: Mapping[str, Answer],
+    rejection: Rejection | None,
+    defaults: TrainerDefaults,
+) -> Snapshot:
+    """Everything that is known of a job; objects of a former job of the same name are left out."""
+    metadata = body["metadata"]
+    reading = read_job(body)
+    own = [pod for pod in pods if pod.job_uid == metadata["uid"]]
+    return Snapshot(
+        key=Key(metadata["namespace"], metadata["name"]),
+        uid=metadata["uid"],
+        generation=metadata["generation"],
+        created=parse_time(metadata["creationTimestamp"]),
+        job=reading.job,
+        problem=reading.problem,
+        unsupported=reading.unsupported,
+        status=read_status(body),
+        deleting="deletionTimestamp" in metadata,
+        has_config=any(config.job_uid == metadata["uid"] for config in configs),
+        pods=tuple(sorted(own, key=lambda pod: (pod.role, pod.node_index))),
+        answers=answers,
+        rejection=rejection,
+        defaults=defaults,
+    )
+
+
+def read_owned(manifest: Mapping[str, Any]) -> Owned:
+    """A ConfigMap of a job."""
+    metadata = manifest["metadata"]
+    labels = metadata.get("labels", {})
+    key = Key(metadata["namespace"], metadata["name"])
+    return Owned(labels.get(names.LABEL_JOB, ""), labels.get(names.LABEL_JOB_UID, ""), key)
+
+
+def read_pod(manifest: Mapping[str, Any]) -> Pod:
+    """A pod of a job."""
+    metadata, status = manifest["metadata"], manifest.get("status", {})
+    labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
+    container = _container_state(status)
+    terminated = container.get("terminated", {})
+    reason, message = _explain(status, container)
+    return Pod(
+        key=Key(metadata["namespace"], metadata["name"]),
+        job=labels.get(names.LABEL_JOB, ""),
+        job_uid=labels.get(names.LABEL_JOB_UID, ""),
+        role=labels.get(names.LABEL_ROLE, names.ROLE_TRAINER),
+        node_index=int(labels.get(names.LABEL_NODE_INDEX, "0")),
+        created=parse_time(metadata["creationTimestamp"]),
+        phase=status.get("phase", "Pending"),
+        ip=status.get("podIP", ""),
+        ready=_condition(status, "Ready").get("status") == "True",
+        deleting="deletionTimestamp" in metadata,
+        image=manifest["spec"]["containers"][0].get("image", ""),
+        reason=reason,
+        message=message,
+        exit_code=terminated.get("exitCode"),
+        attempt=annotations.get(names.ANNOTATION_ATTEMPT),
+        stop=annotations.get(names.ANNOTATION_STOP),
+        finish=annotations.get(names.ANNOTATION_FINISH),
+    )
+
+
+def _explain(status: Mapping[str, Any], container: Mapping[str, Any]) -> tuple[str, str]:
+    """Reason and message of what the pod waits for or ended by, nearest cause first."""
+    scheduled = _condition(status, "PodScheduled")
+    sources = (
+        container.get("terminated", {}),
+        container.get("waiting", {}),
+        scheduled if scheduled.get("status") == "False" else {},
+    )
+    if status.get("reason"):
+        # The kubelet or a controller ended the whole pod (Evicted, NodeLost): what the container says is secondary.
+        return status["reason"], status.get("message", "")
+    found = next((source for source in sources if source.get("reason")), {})
+    return found.get("reason", ""), found.get("message", "")
+
+
+def _container_state(status: Mapping[str, Any]) -> dict[str, Any]:
+    for container in status.get("containerStatuses", []):
+        if container["name"] == names.CONTAINER:
+            state: dict[str, Any] = container.get("state", {})
+            return state
+    return {}
+
+
+def _condition(status: Mapping[str, Any], type_: str) -> dict[str, Any]:
+    return next((each for each in status.get("conditions", []) if each["type"] == type_), {})

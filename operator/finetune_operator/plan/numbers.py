@@ -1,0 +1,79 @@
+"""The figures of the status that move with every step, and how often they may cost a write."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from finetune_contract.progress import Progress
+from finetune_contract.spec import FineTuneJobSpec
+from finetune_contract.status import AttemptStatus, FineTuneJobStatus, ProgressStatus
+from finetune_operator.plan.times import format_time, parse_time
+
+INTERVAL_SECONDS: Final = 15.0
+"""Progress alone is written at most this often."""
+
+
+def wait_for_numbers(status: FineTuneJobStatus, now: float) -> float:
+    """Seconds until figures alone may be written again; 0: now."""
+    progress = status.progress
+    if progress is None or progress.updated_time is None:
+        return 0.0
+    return max(0.0, parse_time(progress.updated_time) + INTERVAL_SECONDS - now)
+
+
+def refresh_numbers(
+    status: FineTuneJobStatus, heard: Progress | None, spec: FineTuneJobSpec, now: float
+) -> FineTuneJobStatus:
+    """The status with the newest figures of the first node; unchanged where they are, or where it did not answer."""
+    if heard is None or not status.attempts:
+        return status
+    figures = _make_progress(heard, now)
+    if status.progress is not None and _without_time(figures) == _without_time(status.progress):
+        return status
+    attempts = (*status.attempts[:-1], _count_steps(status.attempts[-1], heard))
+    return status.model_copy(
+        update={
+            "progress": figures,
+            "attempts": attempts,
+            "usage": status.usage.model_copy(update={"gpu_seconds": count_gpu_seconds(attempts, spec, now)}),
+        }
+    )
+
+
+def note_first_step(status: FineTuneJobStatus, heard: Progress | None, created: float) -> FineTuneJobStatus:
+    """The status with the time from the job's creation to its first step, once known."""
+    usage = status.usage
+    if usage.time_to_first_step_seconds is not None or heard is None or heard.step.first_step_at is None:
+        return status
+    seconds = round(max(0.0, heard.step.first_step_at - created), 3)
+    return status.model_copy(update={"usage": usage.model_copy(update={"time_to_first_step_seconds": seconds})})
+
+
+def count_gpu_seconds(attempts: tuple[AttemptStatus, ...], spec: FineTuneJobSpec, now: float) -> float:
+    """GPUs x seconds over the attempts in the list; an attempt under way counts to `now`."""
+    seconds = 0.0
+    for attempt in attempts:
+        end = parse_time(attempt.end_time) if attempt.end_time else int(now)
+        seconds += (end - parse_time(attempt.start_time)) * attempt.nodes * spec.resources.gpus_per_node
+    return seconds
+
+
+def _make_progress(heard: Progress, now: float) -> ProgressStatus:
+    step = heard.step
+    percent = round(100.0 * min(step.step, step.total_steps) / step.total_steps, 1) if step.total_steps else 0.0
+    return ProgressStatus.model_validate(
+        step.model_dump() | {"percent": percent, "metrics": dict(heard.metrics), "updated_time": format_time(now)}
+    )
+
+
+def _without_time(progress: ProgressStatus) -> ProgressStatus:
+    return progress.model_copy(update={"updated_time": None})
+
+
+def _count_steps(attempt: AttemptStatus, heard: Progress) -> AttemptStatus:
+    return attempt.model_copy(
+        update={
+            "last_step": max(attempt.last_step, heard.step.step),
+            "from_step": heard.resumed_from or attempt.from_step,
+        }
+    )

@@ -1,0 +1,1 @@
+"""What the job's Kubernetes objects look like: pure constructors that return plain data."""

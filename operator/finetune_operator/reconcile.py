@@ -1,0 +1,164 @@
+"""One pass over one job: snapshot, decide, carry out. The only module that writes what a decision asks for.
+
+Every write passes the fence first; a failed write ends the pass, and the next pass decides anew from what is true.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+from finetune_contract.status import FineTuneJobStatus
+from finetune_operator.actions import Actions, Annotate
+from finetune_operator.clients.agents import Agents
+from finetune_operator.clients.cluster import JOBS, PODS, Resource
+from finetune_operator.clients.informers import InformerSet
+from finetune_operator.errors import ForbiddenError, InvalidError, LeaseLostError, NotFoundError
+from finetune_operator.jobs import JobCache
+from finetune_operator.observation import Owned, build_snapshot
+from finetune_operator.plan.events import Event
+from finetune_operator.plan.lifecycle import decide
+from finetune_operator.plan.merge_patch import make_merge_patch
+from finetune_operator.plan.objects.defaults import TrainerDefaults
+from finetune_operator.snapshot import Key, Pod, Rejection, Snapshot
+
+REJECTED_AGAIN_SECONDS: Final = 30.0
+"""A quota or a right may change: the refused object is tried again after this."""
+log = logging.getLogger(__name__)
+
+
+class Writer(Protocol):
+    """Who writes: clients.cluster.Cluster."""
+
+    async def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Server-side apply."""
+
+    async def merge(
+        self, resource: Resource, key: Key, patch: dict[str, Any], subresource: str | None = None
+    ) -> dict[str, Any]:
+        """Merge patch."""
+
+    async def delete(self, resource: Resource, key: Key, uid: str | None = None) -> None:
+        """Delete."""
+
+
+class Speaker(Protocol):
+    """Who writes events: recorder.Recorder."""
+
+    async def record(self, key: Key, uid: str, event: Event) -> None:
+        """Write one event about a job."""
+
+
+@dataclass(frozen=True)
+class Caches:
+    """What is known of the cluster."""
+
+    jobs: JobCache
+    pods: InformerSet[Pod]
+    configs: InformerSet[Owned]
+    agents: Agents
+
+
+class Reconciler:
+    """Brings one job after the other forward."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        speaker: Speaker,
+        caches: Caches,
+        defaults: TrainerDefaults,
+        *,
+        may_write: Callable[[], bool],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`may_write` is the fence; `clock` gives seconds since 1970."""
+        self._writer, self._speaker, self._caches, self._defaults = writer, speaker, caches, defaults
+        self._may_write, self._clock = may_write, clock
+        self._rejections: dict[Key, Rejection] = {}
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One pass; returns in how many seconds the next is due at the latest."""
+        body = self._caches.jobs.get(key)
+        if body is None:
+            self._rejections.pop(key, None)
+            return None
+        snapshot = self._observe(key, body)
+        actions = decide(snapshot, self._clock())
+        rejection = await self._create(actions)
+        if rejection is not None:
+            self._rejections[key] = rejection
+            actions = decide(replace(snapshot, rejection=rejection), self._clock())
+        else:
+            self._rejections.pop(key, None)
+        await self._write(snapshot, body, actions)
+        again = REJECTED_AGAIN_SECONDS if rejection is not None else None
+        # A refusal that is over still stands in the status: the next pass takes it out.
+        again = 0.0 if rejection is None and snapshot.rejection is not None else again
+        return min((each for each in (again, actions.requeue_after) if each is not None), default=None)
+
+    def _observe(self, key: Key, body: dict[str, Any]) -> Snapshot:
+        pods = list(self._caches.pods.members(key))
+        answers = {pod.key.name: self._caches.agents.get(pod.key) for pod in pods}
+        return build_snapshot(
+            body,
+            pods,
+            self._caches.configs.members(key),
+            answers={name: answer for name, answer in answers.items() if answer is not None},
+            rejection=self._rejections.get(key),
+            defaults=self._defaults,
+        )
+
+    async def _create(self, actions: Actions) -> Rejection | None:
+        """Apply what is missing; what the API server refuses is an answer, not an error."""
+        for manifest in actions.apply:
+            self._check_fence()
+            try:
+                created = await self._writer.apply(manifest)
+            except (ForbiddenError, InvalidError) as error:
+                log.warning("object refused", extra={"name_": manifest["metadata"]["name"], "error": str(error)})
+                return Rejection(str(error), final=isinstance(error, InvalidError))
+            cache = self._caches.pods if manifest["kind"] == "Pod" else self._caches.configs
+            cache.put(created)
+        return None
+
+    async def _write(self, snapshot: Snapshot, body: dict[str, Any], actions: Actions) -> None:
+        """Status, annotations, deletions, events: in this order, so that what is told stands in the status first."""
+        if actions.status is not None:
+            await self._write_status(snapshot.key, body, actions.status)
+        for told in actions.annotate:
+            await self._annotate(snapshot.key.namespace, told)
+        for name in actions.delete_pods:
+            await self._delete(PODS, Key(snapshot.key.namespace, name))
+        for event in actions.events:
+            self._check_fence()
+            await self._speaker.record(snapshot.key, snapshot.uid, event)
+        if actions.delete_job:
+            await self._delete(JOBS, snapshot.key, snapshot.uid)
+
+    async def _write_status(self, key: Key, body: dict[str, Any], status: FineTuneJobStatus) -> None:
+        self._check_fence()
+        patch = make_merge_patch(body.get("status") or {}, status.to_data())
+        metadata = {"resourceVersion": body["metadata"]["resourceVersion"]}
+        written = await self._writer.merge(JOBS, key, {"metadata": metadata, "status": patch}, "status")
+        self._caches.jobs.put(written)
+        log.info("status written", extra={"job": str(key), "phase": status.phase})
+
+    async def _annotate(self, namespace: str, told: Annotate) -> None:
+        self._check_fence()
+        patch = {"metadata": {"annotations": told.annotations}}
+        self._caches.pods.put(await self._writer.merge(PODS, Key(namespace, told.pod), patch))
+
+    async def _delete(self, resource: Resource, key: Key, uid: str | None = None) -> None:
+        self._check_fence()
+        try:
+            await self._writer.delete(resource, key, uid)
+        except NotFoundError:
+            log.debug("gone already", extra={"object": str(key)})
+
+    def _check_fence(self) -> None:
+        if not self._may_write():
+            raise LeaseLostError("another replica may lead by now; nothing is written")

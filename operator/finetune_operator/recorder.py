@@ -1,0 +1,89 @@
+"""Writes events (events.k8s.io/v1). The same event of the same job is one object with a series, also after a restart.
+
+Events are a courtesy: one that cannot be written is logged and dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from finetune_contract import names
+from finetune_operator.clients.cluster import EVENTS, Resource
+from finetune_operator.errors import ClusterError, ConflictError
+from finetune_operator.plan.events import Event
+from finetune_operator.snapshot import Key
+
+NOTE_LENGTH = 1024
+"""Kubernetes' own limit."""
+log = logging.getLogger(__name__)
+
+
+class EventStore(Protocol):
+    """Where events lie: clients.cluster.Cluster."""
+
+    async def create(
+        self, resource: Resource, namespace: str, body: dict[str, Any], timeout: float = ...
+    ) -> dict[str, Any]:
+        """Create."""
+
+    async def get(self, resource: Resource, key: Key, timeout: float = ...) -> dict[str, Any]:
+        """Read."""
+
+    async def merge(
+        self, resource: Resource, key: Key, patch: dict[str, Any], subresource: str | None = None
+    ) -> dict[str, Any]:
+        """Patch."""
+
+
+class Recorder:
+    """Speaks for this replica."""
+
+    def __init__(self, store: EventStore, identity: str) -> None:
+        self._store, self._identity = store, identity
+
+    async def record(self, key: Key, uid: str, event: Event) -> None:
+        """Write one event about a job."""
+        manifest = make_event(key, uid, event, self._identity, _now())
+        try:
+            try:
+                await self._store.create(EVENTS, key.namespace, manifest)
+            except ConflictError:
+                await self._extend(Key(key.namespace, manifest["metadata"]["name"]))
+        except ClusterError as error:
+            log.warning("event not written", extra={"job": str(key), "reason": event.reason, "error": str(error)})
+
+    async def _extend(self, key: Key) -> None:
+        known = await self._store.get(EVENTS, key)
+        count = (known.get("series") or {}).get("count", 1) + 1
+        await self._store.merge(EVENTS, key, {"series": {"count": count, "lastObservedTime": _now()}})
+
+
+def make_event(key: Key, uid: str, event: Event, identity: str, moment: str) -> dict[str, Any]:
+    """The object of an event; equal events of one job have the same name."""
+    digest = hashlib.sha256("\n".join([uid, event.type, event.reason, event.note]).encode()).hexdigest()
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": f"{key.name}.{digest[:16]}", "namespace": key.namespace},
+        "regarding": {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "name": key.name,
+            "namespace": key.namespace,
+            "uid": uid,
+        },
+        "type": event.type,
+        "reason": event.reason,
+        "action": event.action,
+        "note": event.note[:NOTE_LENGTH],
+        "eventTime": moment,
+        "reportingController": f"{names.GROUP}/{names.MANAGED_BY}",
+        "reportingInstance": identity[:128],
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

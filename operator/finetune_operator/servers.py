@@ -1,0 +1,45 @@
+"""The operator's own HTTP: /metrics, and the probes on a port of their own. Answers questions, does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+Check = Callable[[], str | None]
+"""None where all is well, else what is wrong."""
+
+
+@asynccontextmanager
+async def serve(port: int, routes: dict[str, Callable[[], tuple[int, bytes]]]) -> AsyncIterator[int]:
+    """Answer GET on each path with status and text; yields the port (asked for as 0: any free one)."""
+    application = web.Application()
+    for path, answer in routes.items():
+        application.router.add_get(path, _make_handler(answer))
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, port=port)
+        await site.start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def answer_check(check: Check) -> Callable[[], tuple[int, bytes]]:
+    """200 where all is well, 503 with the reason where not."""
+
+    def answer() -> tuple[int, bytes]:
+        wrong = check()
+        return (200, b"ok\n") if wrong is None else (503, f"{wrong}\n".encode())
+
+    return answer
+
+
+def _make_handler(answer: Callable[[], tuple[int, bytes]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(request: web.Request) -> web.Response:
+        status, body = answer()
+        return web.Response(status=status, body=body, content_type="text/plain", charset="utf-8")
+
+    return handle

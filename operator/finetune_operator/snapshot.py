@@ -1,0 +1,119 @@
+"""What is known of one job at one moment: the job, its pods, what its agents said last. Values only.
+
+Built from the caches, read by plan/. Must reach for nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from finetune_contract import names
+from finetune_contract.progress import Progress
+from finetune_contract.spec import FineTuneJob
+from finetune_contract.status import FineTuneJobStatus
+from finetune_operator.plan.objects.defaults import TrainerDefaults
+
+PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
+
+
+class Key(NamedTuple):
+    """A namespaced object; of a job, the key of the work queue."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What the operator keeps of a pod."""
+
+    key: Key
+    job: str
+    job_uid: str
+    role: str
+    node_index: int
+    created: float
+    """Seconds since 1970."""
+    phase: PodPhase = "Pending"
+    ip: str = ""
+    ready: bool = False
+    deleting: bool = False
+    image: str = ""
+    reason: str = ""
+    """The cluster's own word for what it waits for or why it ended."""
+    message: str = ""
+    exit_code: int | None = None
+    attempt: str | None = None
+    """Annotation finetune.dev/attempt; stop and finish alike."""
+    stop: str | None = None
+    finish: str | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Its agent can be asked."""
+        return self.phase == "Running" and bool(self.ip)
+
+    @property
+    def has_ended(self) -> bool:
+        """None of its processes runs any more."""
+        return self.phase in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an agent said last."""
+
+    progress: Progress
+    since: float
+    """Seconds since 1970, when it was first heard in this phase."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The API server refused one of the job's objects."""
+
+    message: str
+    final: bool
+    """True: the same object can never be accepted."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a decision about one job may depend on, apart from `now`."""
+
+    key: Key
+    uid: str
+    generation: int
+    created: float
+    """Seconds since 1970."""
+    job: FineTuneJob | None
+    """None where the spec is invalid."""
+    status: FineTuneJobStatus
+    problem: str | None = None
+    """Why the spec is invalid."""
+    unsupported: str | None = None
+    """What the spec asks for that this version cannot do."""
+    deleting: bool = False
+    has_config: bool = False
+    """The ConfigMap with the RunConfig exists."""
+    pods: tuple[Pod, ...] = ()
+    """By role and node index."""
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    """Pod name -> its agent's last answer."""
+    rejection: Rejection | None = None
+    defaults: TrainerDefaults = field(default_factory=TrainerDefaults)
+
+    @property
+    def trainers(self) -> tuple[Pod, ...]:
+        """Pods that train."""
+        return tuple(pod for pod in self.pods if pod.role == names.ROLE_TRAINER)
+
+    @property
+    def prepare_pod(self) -> Pod | None:
+        """The pod that prepares the data, where there is one."""
+        return next((pod for pod in self.pods if pod.role == names.ROLE_PREPARE), None)
