@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -20,15 +21,18 @@ from pathlib import Path
 
 from tests.ground import node as nodes
 from tests.ground import packages, processes
+from tests.ground.apiserver import session_folder, start_alone, stop_alone
 from tests.ground.binaries import MissingToolError
 from tests.ground.cache import REPOSITORY
 from tests.ground.controlplane import ControlPlane, start_api_server, start_controllers, stop_control_plane
+from tests.ground.foreign import foreign_kubeconfig
 from tests.ground.layout import MAX_NODES, Layout, claim_slot, current_layout
 from tests.ground.network import CNI_PLUGINS, enter, make_network, remove_network
 from tests.ground.services import NAMES, start_services, stop_services
 
 TOOLS = ("runc", "nft", "conntrack", "ip", "nsenter", "openssl", "sysctl", "mount")
 READY_SECONDS = 90
+UNMOUNT_TRIES = 100
 
 
 def up(node_count: int | None = None) -> Path:
@@ -40,6 +44,8 @@ def up(node_count: int | None = None) -> Path:
         layout = claim_slot()
         plane = control_plane_of(layout)
         count = max(node_count or 1, len(running_nodes(layout)))
+        if is_up(layout) and len(running_nodes(layout)) >= count:
+            return layout.kubeconfig
         if not is_up(layout):
             _clear(layout)
         _bind_run_folder(layout)
@@ -60,6 +66,7 @@ def down(*, purge: bool = False) -> None:
         if layout is not None:
             _clear(layout)
             layout.owner_file.unlink(missing_ok=True)
+        processes.stop(REPOSITORY / ".cluster" / "objectstore" / "local", "versitygw")
     if purge:
         shutil.rmtree(REPOSITORY / ".cluster", ignore_errors=True)
 
@@ -110,7 +117,7 @@ def _clear(layout: Layout) -> None:
     present = [number for number in range(1, MAX_NODES + 1) if layout.node(number).exists()]
     for number in present:
         nodes.stop_kubelet(layout, number)
-    processes.stop(layout.run / "objectstore", "versitygw")
+    processes.stop(layout.state / "objectstore" / "cluster", "versitygw")
     stop_services(plane)
     stop_control_plane(plane)
     for number in present:
@@ -122,13 +129,12 @@ def _clear(layout: Layout) -> None:
         if path.name != "containerd":
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if layout.run.exists():
-        subprocess.run(["umount", str(layout.run)], capture_output=True, check=False)
-        layout.run.rmdir()
+        _unbind_run_folder(layout.run)
 
 
 def _bind_run_folder(layout: Layout) -> None:
     """Show the state folder under its short path, as a mount whose own mounts reach nowhere else."""
-    if os.path.ismount(layout.run):
+    if layout.run in _mounts():
         return
     for folder in (layout.state, layout.run):
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,10 +142,26 @@ def _bind_run_folder(layout: Layout) -> None:
         subprocess.run(["mount", *arguments, str(layout.run)], check=True)
 
 
+def _unbind_run_folder(folder: Path) -> None:
+    """Unmount the short path; what was killed a moment ago may still hold it."""
+    for _ in range(UNMOUNT_TRIES):
+        if folder not in _mounts():
+            break
+        subprocess.run(["umount", str(folder)], capture_output=True, check=False)
+        processes.pause()
+    if folder in _mounts():
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    folder.rmdir()
+
+
 def _unmount_below(folder: Path) -> None:
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for mount in sorted((each for each in mounts if each.startswith(f"{folder}/")), reverse=True):
-        subprocess.run(["umount", "--lazy", mount], capture_output=True, check=False)
+    for mount in sorted((each for each in _mounts() if folder in each.parents), reverse=True):
+        subprocess.run(["umount", "--lazy", str(mount)], capture_output=True, check=False)
+
+
+def _mounts() -> list[Path]:
+    """Return all mount points; ``os.path.ismount`` overlooks a bind mount within one file system."""
+    return [Path(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
 
 
 def _wait_until_ready(plane: ControlPlane, layout: Layout, count: int) -> None:
@@ -182,6 +204,18 @@ def print_status() -> None:
     print(control_plane_of(layout).kubectl("get", "nodes", "--output=wide"), end="")
 
 
+def run_api_server() -> None:
+    """Run an API server without controllers and nodes until somebody interrupts."""
+    folder = session_folder()
+    try:
+        print(f"export KUBECONFIG={start_alone(folder).kubeconfig}", flush=True)
+        signal.pause()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        stop_alone(folder)
+
+
 def main() -> None:
     """Run one command of the cluster's life."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -191,14 +225,22 @@ def main() -> None:
     stop = commands.add_parser("down", help="stop it and clear everything away")
     stop.add_argument("--purge", action="store_true", help="remove the nodes' images too")
     commands.add_parser("status", help="say what runs")
+    commands.add_parser("api", help="only etcd and kube-apiserver, until interrupted")
     arguments = parser.parse_args()
+    own = foreign_kubeconfig()
+    if own is not None and arguments.command != "down":
+        print(f"KUBECONFIG={own} is used; no cluster is made here")
+        return
     try:
         if arguments.command == "up":
             started = time.monotonic()
             up(arguments.nodes)
-            print(f"the cluster is ready ({time.monotonic() - started:.0f} s)", file=sys.stderr)
+            print(f"the cluster is up ({time.monotonic() - started:.0f} s)", file=sys.stderr)
         elif arguments.command == "down":
             down(purge=arguments.purge)
+        elif arguments.command == "api":
+            run_api_server()
+            return
         print_status()
     except (MissingToolError, processes.StartError) as error:
         sys.exit(str(error))

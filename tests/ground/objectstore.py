@@ -18,7 +18,7 @@ from tests.ground import binaries, processes
 from tests.ground.cache import REPOSITORY
 from tests.ground.cluster import is_up
 from tests.ground.controlplane import free_ports
-from tests.ground.layout import current_layout
+from tests.ground.layout import Layout, current_layout
 from tests.ground.network import enter
 
 ACCESS_KEY = "finetune-test"
@@ -26,6 +26,7 @@ SECRET_KEY = "finetune-test-secret"
 REGION = "us-east-1"
 CLUSTER_PORT = 7070
 NAME = "versitygw"
+STATE = REPOSITORY / ".cluster" / "objectstore"
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class ObjectStore:
 
     @property
     def data(self) -> Path:
-        """The folder whose folders are the buckets."""
-        return self.folder / "data"
+        """The folder whose folders are the buckets: the same one with a cluster and without."""
+        return STATE / "data"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -74,36 +75,35 @@ def start() -> ObjectStore:
 
 def stop() -> None:
     """Stop the store and drop what it holds."""
-    store = _described()
-    if store is not None:
-        processes.stop(store.folder, NAME)
-        shutil.rmtree(store.folder, ignore_errors=True)
+    for folder in STATE.glob("*/"):
+        processes.stop(folder, NAME)
+    shutil.rmtree(STATE, ignore_errors=True)
 
 
 def _described() -> ObjectStore | None:
-    """Return the store that this clone started last, if it still fits (a cluster may have come or gone since)."""
-    for folder in (_cluster_folder(), REPOSITORY / ".cluster" / "objectstore-local"):
-        if folder is not None and processes.is_running(folder, NAME):
-            place = json.loads((folder / "place.json").read_text())
-            return ObjectStore(folder, place["address"], place["port"], tuple(place["prefix"]))
-    return None
+    """Return the store that runs where it is needed now (a cluster may have come or gone since another was started)."""
+    folder = STATE / ("cluster" if _cluster() else "local")
+    if not processes.is_running(folder, NAME):
+        return None
+    place = json.loads((folder / "place.json").read_text())
+    return ObjectStore(folder, place["address"], place["port"], tuple(place["prefix"]))
 
 
 def _described_anew() -> ObjectStore:
-    folder, layout = _cluster_folder(), current_layout()
-    if folder is not None and layout is not None:
-        store = ObjectStore(folder, str(layout.gateway), CLUSTER_PORT, enter(layout))
+    layout = _cluster()
+    if layout is not None:
+        store = ObjectStore(STATE / "cluster", str(layout.gateway), CLUSTER_PORT, enter(layout))
     else:
-        store = ObjectStore(REPOSITORY / ".cluster" / "objectstore-local", "127.0.0.1", free_ports(1)[0])
+        store = ObjectStore(STATE / "local", "127.0.0.1", free_ports(1)[0])
     store.folder.mkdir(parents=True, exist_ok=True)
     place = {"address": store.address, "port": store.port, "prefix": store.prefix}
     (store.folder / "place.json").write_text(json.dumps(place))
     return store
 
 
-def _cluster_folder() -> Path | None:
+def _cluster() -> Layout | None:
     layout = current_layout()
-    return layout.run / "objectstore" if layout is not None and is_up(layout) else None
+    return layout if layout is not None and is_up(layout) else None
 
 
 def _listens(store: ObjectStore) -> bool:

@@ -13,7 +13,9 @@ NAMES = ("kube-proxy", "coredns")
 
 
 def start_services(layout: Layout, plane: ControlPlane) -> None:
-    """Start kube-proxy (nftables) and CoreDNS."""
+    """Start kube-proxy (nftables) and CoreDNS, unless they run: kube-proxy exits when its settings are rewritten."""
+    if all(processes.is_running(plane.folder, name) for name in NAMES):
+        return
     programs = binaries.ensure(binaries.KUBERNETES, binaries.COREDNS)
     configuration = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",

@@ -1,0 +1,63 @@
+# Everything a person or CI does here. `make help` lists it; each target can be run again at no cost.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+GROUND := $(PYTHON) -m tests.ground
+VENV := .venv/bin
+STAMP := .venv/.installed-$(shell cat requirements/dev.txt pyproject.toml | sha256sum | cut -c1-16)
+SURFACE := $(wildcard tests/surface tests/test_surface.py tests/*/test_surface.py)
+NAMESPACE ?= finetune-system
+
+.PHONY: help quickstart venv check test cluster cluster-down images install matrix bench generate clean packages
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+quickstart: venv ## Fine-tune a small model on this machine, without a cluster: a minute or two
+	$(VENV)/python examples/quickstart_data.py
+	$(VENV)/finetune run examples/quickstart.yaml
+
+venv: $(STAMP) ## Make .venv with every pinned, hashed dependency
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	$(PYTHON) -m tests.ground.environment
+	@rm -f .venv/.installed-* && touch $@
+
+check: venv ## Format, lint, types, import rules, generated files, frozen surface
+	$(VENV)/ruff format --check .
+	$(VENV)/ruff check .
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+	$(VENV)/python -m finetune_contract.schema --check
+	$(if $(SURFACE),$(VENV)/pytest -q $(SURFACE))
+
+test: packages venv cluster images ## All tests, with all that they need: a real cluster, images, an S3 server
+	$(VENV)/pytest
+
+packages: ## Install the system packages that the cluster needs (Debian, root)
+	$(GROUND).packages
+
+cluster: packages ## Start a real Kubernetes on this machine (nothing if KUBECONFIG names yours)
+	$(GROUND).cluster up
+
+cluster-down: ## Stop it and leave nothing but the nodes' images
+	$(GROUND).cluster down
+
+images: cluster ## Build the operator's and the trainer's image and bring them into the cluster
+	$(GROUND).images
+
+install: images ## Install the chart into the cluster
+	$(GROUND).install --namespace $(NAMESPACE)
+
+matrix: venv ## Every task with every strategy it takes, on small real models
+	$(VENV)/pytest tests/matrix
+
+bench: venv ## Measure overheads against bare training loops
+	$(VENV)/python -m tests.bench
+
+generate: venv ## Write the generated files: CRDs, the chart's copy, the reference
+	$(VENV)/python -m finetune_contract.schema
+
+clean: ## Stop the cluster; drop its images, the environment and all caches of tools (not the shared cache)
+	$(GROUND).cluster down --purge
+	rm -rf .venv .finetune out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
