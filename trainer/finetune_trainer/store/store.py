@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,14 +61,18 @@ class Store:
         self.folder = location.folder
         self._location = location
         self._environment = dict(environment)
-        self._client = self._made(LATER)
         self._reached: set[str] = set()
+
+    @cached_property
+    def _client(self) -> Client:
+        return self._made(LATER)
 
     @classmethod
     def open(cls, uri: str, environment: Mapping[str, str] | None = None) -> Store:
         """Make the store of a URI; `environment` holds its credentials (the process's own when absent).
 
-        Contacts nothing. Raises StorageAccessError when the URI or a credential variable makes no sense.
+        Contacts nothing. Raises StorageAccessError when the URI makes no sense; credentials are looked at by the first
+        call.
         """
         environment = os.environ if environment is None else environment
         return cls(locate(uri), environment)

@@ -1,0 +1,85 @@
+"""`python -m finetune_trainer.agent`: the first process of a trainer pod. Puts the parts together; decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from finetune_contract.names import ROLE_TRAINER
+from finetune_trainer.agent.credentials import forbid_inspection, take_credentials
+from finetune_trainer.agent.follow import Follower
+from finetune_trainer.agent.launcher import Launcher, prepare_environment
+from finetune_trainer.agent.metrics import Metrics
+from finetune_trainer.agent.orphans import adopt_orphans
+from finetune_trainer.agent.peak import find_peak_flops
+from finetune_trainer.agent.progress import Board
+from finetune_trainer.agent.server import start_server
+from finetune_trainer.agent.settings import Settings, read_settings
+from finetune_trainer.agent.site import Site
+from finetune_trainer.agent.termination import write_end
+from finetune_trainer.errors import FineTuneError
+from finetune_trainer.store.store import Store
+
+THREADS = 16
+"""For calls to the store; each may wait long."""
+
+DEFAULT_LAUNCHER = Launcher()
+
+logger = logging.getLogger(__name__)
+
+
+def main(launcher: Launcher = DEFAULT_LAUNCHER) -> None:
+    """Run the agent until it may leave."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="[agent] %(levelname)s %(message)s")
+    trusted_environment = dict(os.environ)
+    take_credentials(os.environ)
+    forbid_inspection()
+    try:
+        settings = read_settings(os.environ)
+        _begin_launching(settings, launcher)
+        asyncio.run(_serve(settings, trusted_environment, launcher))
+    except FineTuneError as error:
+        logger.error("%s", error)
+        _leave(int(error.exit_code))
+
+
+def _begin_launching(settings: Settings, launcher: Launcher) -> None:
+    """Set the environment that workers inherit, then start their forkserver (a prepare pod has no workers)."""
+    settings.work_dir.mkdir(parents=True, exist_ok=True)
+    prepare_environment(os.environ, settings.run.resolved, settings.work_dir)
+    if settings.role == ROLE_TRAINER:
+        adopt_orphans()
+        launcher.begin()
+
+
+async def _serve(settings: Settings, trusted_environment: Mapping[str, str], launcher: Launcher) -> None:
+    loop, terminated, told = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="agent"))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, terminated.set)
+    board = Board(settings.run.job.uid, settings.node, settings.role)
+    metrics = Metrics(settings.run, settings.node, find_peak_flops())
+    runner = await start_server(board, metrics, settings.host, settings.port, told)
+    store = Store.open(settings.run.job_uri, trusted_environment)
+    site = Site(settings, trusted_environment, store, board, metrics, launcher)
+    await Follower(site, terminated, told).follow()
+    write_end(settings.termination_log, board.snapshot())
+    await runner.cleanup()
+    # Threads in a slow transfer cannot be cancelled, and asyncio.run would wait for them.
+    _leave(0)
+
+
+def _leave(code: int) -> None:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

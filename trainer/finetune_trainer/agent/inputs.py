@@ -1,0 +1,67 @@
+"""Step 4: what the workers read, brought to this node: model, data, verified checkpoints, the best weights."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetune_contract.attempt import Attempt
+from finetune_trainer.agent.resume import Candidate, choose_candidates, fetch_best, fetch_candidates
+from finetune_trainer.agent.site import Site
+from finetune_trainer.results import PreparedPointer
+from finetune_trainer.store.store import Store
+from finetune_trainer.store.transfer import download_folder
+
+FILE_COMPLETE = ".fetched"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Local folders."""
+
+    model: Path
+    data: Path
+    resume: tuple[Path, ...]
+    """Verified checkpoints, newest first."""
+    best: Path | None
+    """The best checkpoint so far (node 0)."""
+
+
+async def fetch_inputs(site: Site, attempt: Attempt, pointer: PreparedPointer) -> Inputs:
+    """Bring everything here. Raises StorageError, StorageAccessError.
+
+    Model and data stay from attempt to attempt; a checkpoint that is damaged is passed over with a warning.
+    """
+    site.board.enter("Starting")
+    work_dir = site.settings.work_dir
+    model, data, candidates = await asyncio.gather(
+        asyncio.to_thread(_fetch_folder, site, pointer.model_uri, work_dir / "model"),
+        asyncio.to_thread(_fetch_folder, site, pointer.uri, work_dir / "data"),
+        asyncio.to_thread(choose_candidates, site, attempt),
+    )
+    resume, best = await asyncio.to_thread(_fetch_checkpoints, site, attempt, candidates, work_dir / "resume")
+    return Inputs(model=model, data=data, resume=resume, best=best)
+
+
+def _fetch_checkpoints(
+    site: Site, attempt: Attempt, candidates: tuple[Candidate, ...], folder: Path
+) -> tuple[tuple[Path, ...], Path | None]:
+    shutil.rmtree(folder, ignore_errors=True)
+    resume = fetch_candidates(site, candidates, folder)
+    leads = site.settings.node == attempt.node_indexes[0]
+    return resume, fetch_best(site, candidates, folder) if leads else None
+
+
+def _fetch_folder(site: Site, uri: str, target: Path) -> Path:
+    """Download a folder once; one that lies on this machine is used where it is."""
+    store = Store.open(uri, site.trusted_environment)
+    if store.folder is not None and store.folder.is_dir():
+        return store.folder
+    mark = target / FILE_COMPLETE
+    if not (mark.is_file() and mark.read_text() == uri):
+        shutil.rmtree(target, ignore_errors=True)
+        download_folder(store, target)
+        mark.write_text(uri)
+    return target

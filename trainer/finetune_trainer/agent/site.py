@@ -1,0 +1,45 @@
+"""What every step of an attempt is given: the settings, the store, the board."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from finetune_trainer.agent.launcher import Launcher
+from finetune_trainer.agent.metrics import Metrics
+from finetune_trainer.agent.progress import Board
+from finetune_trainer.agent.settings import Settings
+from finetune_trainer.errors import StoppedError
+from finetune_trainer.store.store import Store
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One agent's tools."""
+
+    settings: Settings
+    trusted_environment: Mapping[str, str]
+    """The pod's environment with credentials: for the store and for data preparation, never for workers."""
+    store: Store
+    """The job's folder."""
+    board: Board
+    metrics: Metrics
+    launcher: Launcher
+
+
+async def unless_stopped(work: Coroutine[Any, Any, Result], stop: asyncio.Event) -> Result:
+    """Do something that may be given up at any moment. Raises StoppedError when the wish to stop comes first."""
+    task, wish = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, wish}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise StoppedError("asked to stop before training began; nothing is lost")
+        return task.result()
+    finally:
+        wish.cancel()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

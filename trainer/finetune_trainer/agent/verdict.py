@@ -1,0 +1,86 @@
+"""Which worker failed first, and why. Pure: ends of workers in, one Failure out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from finetune_contract.exits import FailureClass, WorkerExit, classify_exit
+from finetune_contract.names import Reason
+from finetune_contract.progress import Failure
+
+_EXPLANATIONS: Final = {
+    FailureClass.USER: (Reason.USER_ERROR, "a setting or the data cannot be used; its last lines say which"),
+    FailureClass.OUT_OF_MEMORY: (
+        Reason.OUT_OF_MEMORY,
+        "memory did not suffice; raise resources.memory or lower training.microBatchSize",
+    ),
+    FailureClass.NUMERIC: (
+        Reason.NUMERIC_ERROR,
+        "the loss is not a number; lower training.learningRate or look at the data",
+    ),
+    FailureClass.PEER_LOST: (Reason.POD_LOST, "another rank is gone"),
+    FailureClass.STORAGE: (Reason.STORAGE_ERROR, "the storage failed; its last lines say how"),
+    FailureClass.HANG: (Reason.HANG, "no step was made any more"),
+    FailureClass.CODE: (Reason.CODE_CRASH, "its last lines say where"),
+    FailureClass.INFRASTRUCTURE: (Reason.POD_LOST, "the node failed"),
+}
+
+
+@dataclass(frozen=True)
+class WorkerEnd:
+    """How one worker ended."""
+
+    rank: int
+    exit_code: int
+    """Negative: ended by that signal."""
+    at: float
+    """When, seconds since 1970."""
+    failure: Failure | None = None
+    """What it said itself."""
+    last_lines: tuple[str, ...] = ()
+    ended_by_agent: bool = False
+    """The agent ended it because another had failed, or because it did not stop."""
+    memory_killed: bool = False
+    """The kernel has killed a process of this pod for memory since the worker began."""
+
+
+def find_first_failure(ends: Sequence[WorkerEnd], node: int) -> Failure | None:
+    """The earliest failure that is not merely another's consequence; None when no worker failed."""
+    failures = [describe_failure(end, node) for end in ends if _has_failed(end)]
+    causes = [failure for failure in failures if failure.failure_class != FailureClass.PEER_LOST]
+    return min(causes or failures, key=lambda failure: failure.at, default=None)
+
+
+def describe_failure(end: WorkerEnd, node: int) -> Failure:
+    """One worker's failure: in its own words where it had any, else by its exit code."""
+    if end.failure is not None:
+        known = {"node": node, "rank": end.rank, "exit_code": end.exit_code, "last_lines": end.last_lines}
+        missing = {name: value for name, value in known.items() if getattr(end.failure, name) in (None, ())}
+        return end.failure.model_copy(update=missing)
+    failure_class = _classify(end)
+    reason, explanation = _EXPLANATIONS[failure_class]
+    ended = f"was ended by signal {-end.exit_code}" if end.exit_code < 0 else f"ended with exit code {end.exit_code}"
+    return Failure(
+        failure_class=failure_class,
+        reason=reason,
+        message=f"worker {end.rank} on node {node} {ended}: {explanation}",
+        node=node,
+        rank=end.rank,
+        exit_code=end.exit_code,
+        last_lines=end.last_lines,
+        at=end.at,
+    )
+
+
+def _has_failed(end: WorkerEnd) -> bool:
+    if end.failure is not None:
+        return True
+    return not end.ended_by_agent and end.exit_code not in {WorkerExit.DONE, WorkerExit.STOPPED}
+
+
+def _classify(end: WorkerEnd) -> FailureClass:
+    if end.exit_code == -9 and end.memory_killed:
+        return FailureClass.OUT_OF_MEMORY
+    return classify_exit(end.exit_code) or FailureClass.CODE
