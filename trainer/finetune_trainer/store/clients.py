@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from obstore.store import AzureStore, ClientConfig, GCSStore, LocalStore, RetryConfig, S3Store
+from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
 from finetune_trainer.store.location import Location
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig  # typed dictionaries, absent at run time
 
 Client = S3Store | GCSStore | AzureStore | LocalStore
 
@@ -114,21 +117,21 @@ def _select(environment: Mapping[str, str], variables: tuple[str, ...]) -> dict[
 def _client_options(environment: Mapping[str, str], patience: Patience) -> ClientConfig:
     endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or ""
     wished = environment.get("AWS_ALLOW_HTTP", "").lower() in {"1", "true", "yes"}
-    return ClientConfig(
-        allow_http=wished or endpoint.startswith("http://"),
-        connect_timeout=timedelta(seconds=patience.connect_seconds),
-        read_timeout=timedelta(seconds=patience.read_seconds),
-        timeout=timedelta(seconds=patience.request_seconds),
-    )
+    return {
+        "allow_http": wished or endpoint.startswith("http://"),
+        "connect_timeout": timedelta(seconds=patience.connect_seconds),
+        "read_timeout": timedelta(seconds=patience.read_seconds),
+        "timeout": timedelta(seconds=patience.request_seconds),
+    }
 
 
 def _retry_config(patience: Patience) -> RetryConfig:
-    return RetryConfig(
-        max_retries=patience.retries,
-        retry_timeout=timedelta(seconds=patience.retry_seconds),
-        backoff={
+    return {
+        "max_retries": patience.retries,
+        "retry_timeout": timedelta(seconds=patience.retry_seconds),
+        "backoff": {
             "init_backoff": timedelta(milliseconds=200),
             "max_backoff": timedelta(seconds=5),
             "base": 2,
         },
-    )
+    }
