@@ -11,6 +11,7 @@ from finetune_contract.progress import CheckpointRecord, DataPart, DataSummary, 
 from finetune_contract.report import ConfusionMatrix, CurvePoint, Report, WorstExample
 from finetune_contract.run import JobIdentity, Resolved, RunConfig
 from finetune_contract.spec import FineTuneJobSpec
+from finetune_trainer.data.prepared import PreparedData, SplitRecord
 from finetune_trainer.publish.inputs import Inputs
 from finetune_trainer.publish.report import build_report
 from finetune_trainer.results import FinalEvaluation
@@ -97,6 +98,15 @@ def make_data(**changes: Any) -> DataSummary:
         "max_length": 256,
     }
     return DataSummary(**(fields | changes))
+
+
+def make_prepared() -> PreparedData:
+    """prepared.json of the spam data."""
+    splits = {
+        part: SplitRecord(rows=rows, digest=f"sha256:{rows:064x}")
+        for part, rows in (("validation", 548), ("test", 549))
+    }
+    return PreparedData(summary=make_data(), splits=splits)
 
 
 def make_curves(steps: int = 207, every: int = 20) -> dict[str, tuple[CurvePoint, ...]]:
@@ -218,7 +228,7 @@ def make_inputs(**changes: Any) -> Inputs:
     fields: dict[str, Any] = {
         "run": make_run(),
         "final": make_final(),
-        "data": make_data(),
+        "prepared": make_prepared(),
         "model_revision": "8b3219a92973c328a8e22fadcfa821b5dc75636a",
         "checkpoints": make_checkpoints(),
         "attempt": 1,
@@ -285,7 +295,7 @@ def make_chat_inputs() -> Inputs:
         labels=(),
         max_length=1024,
     )
-    return make_inputs(run=run, final=final, data=data, model_revision="", checkpoints=())
+    return make_inputs(run=run, final=final, prepared=PreparedData(summary=data), model_revision="", checkpoints=())
 
 
 def make_report(inputs: Inputs | None = None) -> Report:
@@ -298,8 +308,9 @@ def write_inputs(inputs: Inputs, folder: Path) -> list[str]:
     documents = {
         "run.json": inputs.run.to_data(),
         "evaluation.json": inputs.final.to_data(),
-        "data/prepared.json": inputs.data.to_data() | {},
+        "data/prepared.json": inputs.prepared.to_data(),
         "ledger.json": {"checkpoints": [record.to_data() for record in inputs.checkpoints]},
+        "data/split.json": {"validation": [3, 14], "test": [15, 92]},
         "export/config.json": {"model_type": "bert"},
     }
     for name, document in documents.items():
@@ -314,4 +325,5 @@ def write_inputs(inputs: Inputs, folder: Path) -> list[str]:
         "output": "report",
     }
     paths = [part for name, path in options.items() for part in (f"--{name}", str(folder / path))]
-    return [*paths, "--attempt", str(inputs.attempt), "--published-uri", URI]
+    revision = ("--model-revision", inputs.model_revision) if inputs.model_revision else ()
+    return [*paths, *revision, "--attempt", str(inputs.attempt), "--published-uri", URI]

@@ -41,6 +41,7 @@ class Canvas:
 
     figure: Figure
     name: str
+    total_steps: int
     best_step: int
     best_label: str
     tips: dict[str, str] = field(default_factory=dict)
@@ -66,7 +67,7 @@ def draw_loss(report: Report) -> Chart | None:
             panels[1].set_yticks([0, max(point.value for point in rate)])
             panels[1].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
             legend.append(("line-muted", "learning rate"))
-        _finish_axes(panels)
+        _finish_axes(panels, report.total_steps)
         description = f"Loss over {report.total_steps} optimizer steps"
         return Chart("Loss", render_svg(canvas.figure, canvas.name, description, canvas.tips), tuple(legend))
 
@@ -84,8 +85,10 @@ def draw_metrics(report: Report) -> Chart | None:
             for metric in metrics:
                 _plot_points(canvas, panel, report.curves[f"validation/{metric}"], metric, len(legend))
                 legend.append((f"line-{len(legend) + 1}", title_metric(metric)))
+            panel.margins(y=0.12)
+            panel.yaxis.set_major_locator(MaxNLocator(8 // len(panels), steps=[1, 2, 2.5, 5, 10]))
             _mark_best(canvas, panel)
-        _finish_axes(panels)
+        _finish_axes(panels, report.total_steps)
         names = ", ".join(label for _, label in legend)
         description = f"{names} on the validation rows over {report.total_steps} optimizer steps"
         return Chart("Validation", render_svg(canvas.figure, canvas.name, description, canvas.tips), tuple(legend))
@@ -105,7 +108,7 @@ def draw_confusion(report: Report) -> Chart | None:
     if report.confusion is None:
         return None
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
-        canvas = Canvas(Figure(figsize=(6.6, 6.0)), "confusion", 0, "")
+        canvas = Canvas(Figure(figsize=(6.6, 6.0), dpi=72), "confusion", 0, 0, "")
         axes = canvas.figure.add_axes((0.1, 0.09, 0.88, 0.88))
         shares = [[count / max(1, sum(row)) for count in row] for row in report.confusion.counts]
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
@@ -128,7 +131,7 @@ def smooth(values: Sequence[float], span: float) -> list[float]:
 
 def _start(report: Report, name: str) -> Canvas:
     label = f"{'published' if report.published else 'best'}: step {report.best_step:,}"
-    return Canvas(Figure(figsize=SIZE, dpi=72), name, report.best_step, label)
+    return Canvas(Figure(figsize=SIZE, dpi=72), name, report.total_steps, report.best_step, label)
 
 
 def _split_panels(figure: Figure, heights: Sequence[float]) -> list[Axes]:
@@ -165,7 +168,12 @@ def _plot_points(canvas: Canvas, axes: Axes, points: Sequence[CurvePoint], metri
     for index, point in enumerate(points):
         gid = f"tip-{metric.replace(' ', '-')}-{index}"
         canvas.tips[gid] = f"step {point.step:,}: {metric} {format_number(point.value)}"
-        marker: dict[str, Any] = {"marker": MARKERS[series % len(MARKERS)], "markersize": 5, "color": color}
+        marker: dict[str, Any] = {
+            "marker": MARKERS[series % len(MARKERS)],
+            "markersize": 5,
+            "color": color,
+            "clip_on": False,
+        }
         if point.step == canvas.best_step:
             marker |= {"markersize": 9, "markeredgewidth": 2, "markerfacecolor": SURFACE, "zorder": 5}
         axes.plot([point.step], [point.value], gid=gid, **marker)
@@ -174,8 +182,7 @@ def _plot_points(canvas: Canvas, axes: Axes, points: Sequence[CurvePoint], metri
 def _mark_best(canvas: Canvas, axes: Axes) -> None:
     axes.axvline(canvas.best_step, color=INK, linewidth=1, linestyle=(0, (3, 3)), zorder=1)
     if axes.get_subplotspec().is_first_row():  # type: ignore[union-attr]
-        left, right = axes.get_xlim()
-        late = canvas.best_step > (left + right) / 2
+        late = canvas.best_step > canvas.total_steps / 2
         axes.annotate(
             canvas.best_label,
             (canvas.best_step, 1.0),
@@ -188,8 +195,9 @@ def _mark_best(canvas: Canvas, axes: Axes) -> None:
         )
 
 
-def _finish_axes(panels: Sequence[Axes]) -> None:
+def _finish_axes(panels: Sequence[Axes], total_steps: int) -> None:
     for panel in panels:
+        panel.set_xlim(0, max(1, total_steps))
         panel.spines["bottom"].set_color(GRID)
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

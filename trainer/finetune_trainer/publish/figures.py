@@ -121,4 +121,4 @@ def wilson_interval(share: float, rows: int) -> tuple[float, float]:
     z = 1.959964
     centre = (share + z * z / (2 * rows)) / (1 + z * z / rows)
     half = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows)) / (1 + z * z / rows)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return round(max(0.0, centre - half), 9), round(min(1.0, centre + half), 9)

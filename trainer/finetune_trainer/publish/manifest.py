@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Final, Literal
 
 from finetune_contract.document import Document
 from finetune_contract.names import FILE_PUBLISHED_MANIFEST
@@ -14,17 +11,11 @@ from finetune_contract.progress import DataPart, Metrics
 from finetune_contract.report import Report
 from finetune_contract.run import JobIdentity
 from finetune_contract.text import LongText, ShortText
+from finetune_trainer.data.prepared import SplitRecord
+from finetune_trainer.store.digests import FileDigest, digest_file
 
-CHUNK_BYTES = 1 << 20
-
-
-class PublishedFile(Document):
-    """One file of the published folder."""
-
-    size: Annotated[int, Field(ge=0)]
-    """Bytes."""
-    sha256: ShortText
-    """Hex digest of its content."""
+FILE_SPLIT_ROWS: Final = "finetune-split.json"
+"""Row ids of the parts that were split off the training rows, as preparation wrote them."""
 
 
 class BaseModelReference(Document):
@@ -41,7 +32,9 @@ class DataReference(Document):
     fingerprint: ShortText
     """Digest of data and settings."""
     split_seed: int
-    """Seed by which parts were split off the training rows; with the fingerprint it gives the same rows again."""
+    """Seed by which parts were split off the training rows."""
+    splits: dict[str, SplitRecord] = {}
+    """Parts that were split off, each with the digest of its row ids, which stand in finetune-split.json."""
     parts: dict[ShortText, DataPart]
     """train, validation, test: rows, rows left out by reason, split off or given."""
     labels: tuple[LongText, ...] = ()
@@ -64,12 +57,12 @@ class PublishedManifest(Document):
     """Optimizer step of the published weights."""
     attempt: int
     versions: dict[str, str]
-    files: dict[str, PublishedFile]
+    files: dict[str, FileDigest]
     """Path in the folder -> size and digest; every file but this one."""
 
 
-def build_manifest(report: Report, files: dict[str, PublishedFile]) -> PublishedManifest:
-    """The manifest of a published folder with these files."""
+def build_manifest(report: Report, splits: dict[str, SplitRecord], files: dict[str, FileDigest]) -> PublishedManifest:
+    """The manifest of a published folder with these files, from rows that were split like this."""
     return PublishedManifest(
         job=report.job,
         task=report.task,
@@ -78,6 +71,7 @@ def build_manifest(report: Report, files: dict[str, PublishedFile]) -> Published
         data=DataReference(
             fingerprint=report.data.fingerprint,
             split_seed=report.spec["data"].get("split", {}).get("seed", 0),
+            splits=splits,
             parts=report.data.parts,
             labels=report.data.labels,
         ),
@@ -90,16 +84,7 @@ def build_manifest(report: Report, files: dict[str, PublishedFile]) -> Published
     )
 
 
-def describe_files(folder: Path) -> dict[str, PublishedFile]:
+def digest_files(folder: Path) -> dict[str, FileDigest]:
     """Size and digest of every file below a folder, but for the manifest itself."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE_PUBLISHED_MANIFEST)
-    return {path.relative_to(folder).as_posix(): describe_file(path) for path in paths}
-
-
-def describe_file(path: Path) -> PublishedFile:
-    """Size and digest of a file, read in pieces since weights can be larger than memory."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return PublishedFile(size=path.stat().st_size, sha256=digest.hexdigest())
+    return {path.relative_to(folder).as_posix(): digest_file(path) for path in paths}

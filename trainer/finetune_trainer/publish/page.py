@@ -13,6 +13,7 @@ from finetune_trainer.publish.judgement import describe_judgement
 from finetune_trainer.publish.report import describe_gate
 from finetune_trainer.publish.settings import list_settings
 from finetune_trainer.publish.tables import (
+    MetricRow,
     build_funnel,
     judged_split,
     list_classes,
@@ -50,6 +51,7 @@ def render_page(report: Report) -> str:
         spec=FineTuneJobSpec.from_data(report.spec),
         split=judged_split(report),
         explanation=explain_verdict(report),
+        headline=choose_headline(report),
         gates=list_gates(report),
         metrics=list_metrics(report),
         classes=classes[:MAX_CLASS_ROWS],
@@ -75,6 +77,14 @@ def explain_verdict(report: Report) -> str:
         return "No gate was set, so the best checkpoint was published."
     gates = {1: "its gate", 2: "both gates"}.get(len(report.gate), f"all {len(report.gate)} gates")
     return f"The model passed {gates}."
+
+
+def choose_headline(report: Report) -> MetricRow | None:
+    """The metric that stands in large: the one that chose the checkpoint, but perplexity rather than a bare loss."""
+    rows = {row.name: row for row in list_metrics(report)}
+    if report.resolved.metric == "loss" and "perplexity" in rows:
+        return rows["perplexity"]
+    return next(iter(rows.values()), None)
 
 
 def tag_figure(value: float, name: str = "") -> Markup:

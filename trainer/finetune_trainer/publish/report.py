@@ -40,7 +40,7 @@ def build_report(inputs: Inputs, published: Published | None) -> Report:
         resolved=inputs.run.resolved,
         spec=shorten_spec(inputs.run),
         config_digest=digest_config(inputs.run),
-        data=inputs.data,
+        data=inputs.prepared.summary,
         checkpoints=tuple(
             record.model_copy(update={"metrics": drop_infinite(record.metrics)}) for record in inputs.checkpoints
         ),

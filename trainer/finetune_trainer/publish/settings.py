@@ -140,5 +140,7 @@ def _is_written(spec: dict[str, Any], path: str) -> bool:
 
 def _shorten(description: str | None) -> str:
     """A field's description up to its first stop, without what holds only where the field is absent."""
-    text = " ".join((description or "").split()).split(". ")[0].split(": ")[0].rstrip(".")
+    text = " ".join((description or "").split()).split(". ")[0].rstrip(".")
+    head = text.split(": ")[0]
+    text = head if " " in head else text  # one word before a colon begins a list of the field's values
     return "; ".join(clause for clause in text.split("; ") if not re.search(r"\babsent\b|\bneither\b", clause))

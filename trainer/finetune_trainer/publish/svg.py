@@ -30,6 +30,9 @@ VARIABLES = {
 
 STYLE: dict[str, object] = {
     "svg.fonttype": "none",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
     "font.size": 10.5,
     "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED,
