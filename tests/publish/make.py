@@ -18,7 +18,7 @@ from finetune_trainer.results import FinalEvaluation
 
 URI = "s3://ml/models/spam-0a1b2c3d/published"
 PUBLISHED = Published(uri=URI, digest="sha256:" + "7" * 64)
-VERSIONS = {"finetune-operator": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "deepspeed": "0.19.8"}
+VERSIONS = {"torch": "2.13.0", "transformers": "5.23.0", "deepspeed": "0.19.8"}
 
 
 def make_spec(**changes: Any) -> dict[str, Any]:
@@ -155,9 +155,23 @@ def make_evaluation(**changes: Any) -> EvaluationResult:
         "f1/spam": 0.9611111111111111,
     }
     fields: dict[str, Any] = {
-        "validation": {"accuracy": 0.9762773722627737, "f1": 0.9690012345678901, "loss": 0.0887766554433},
+        "validation": {
+            "accuracy": 0.9762773722627737,
+            "f1": 0.9690012345678901,
+            "f1_weighted": 0.9761901234567891,
+            "precision": 0.9712209302325582,
+            "recall": 0.9668874172185431,
+            "loss": 0.0887766554433,
+        },
         "test": test,
-        "baseline": {"accuracy": 0.6684881602914389, "f1": 0.4006550218340611, "loss": 0.6931234567},
+        "baseline": {
+            "accuracy": 0.6684881602914389,
+            "f1": 0.4006550218340611,
+            "f1_weighted": 0.5356792144026187,
+            "precision": 0.3342440801457195,
+            "recall": 0.5,
+            "loss": 0.6931234567,
+        },
         "gate": (
             GateResult(metric="f1", split="test", value=test["f1"], min=0.95, passed=True),
             GateResult(metric="accuracy", split="test", value=test["accuracy"], min=0.94, passed=True),

@@ -66,6 +66,7 @@ def test_settings_read_as_in_yaml(value: object, text: str) -> None:
         ("f1_weighted", "F1 weighted", "F1 weighted"),
         ("token_accuracy", "Token accuracy", "token accuracy"),
         ("mae", "MAE", "MAE"),
+        ("f1/spam", "F1 of spam", "F1 of spam"),
     ],
 )
 def test_metrics_are_named_for_people(name: str, title: str, phrase: str) -> None:

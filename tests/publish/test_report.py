@@ -51,7 +51,10 @@ def test_a_run_that_passed_its_gates_becomes_this_report() -> None:
         ),
         config_digest=report.config_digest,
         data=make_data(),
-        checkpoints=make_checkpoints(),
+        checkpoints=(
+            make_checkpoints()[0].model_copy(update={"state": "Promoted"}),
+            *make_checkpoints()[1:],
+        ),
         curves=make_curves(),
         confusion=final.confusion,
         worst_examples=final.worst_examples,
@@ -59,7 +62,7 @@ def test_a_run_that_passed_its_gates_becomes_this_report() -> None:
         parameters_trained=22_713_986,
         seconds=843.2,
         program="0.1.0",
-        versions=final.versions,
+        versions={"finetune-operator": "0.1.0"} | final.versions,
     )
     assert evaluation_of(report) == evaluation
 
@@ -72,6 +75,11 @@ def test_a_missed_gate_leaves_nothing_published() -> None:
         None,
         "Not published: F1 (macro) on test is 0.9713, below the minimum 0.9900.",
     )
+
+
+def test_the_judged_checkpoint_is_rejected_where_a_gate_was_missed() -> None:
+    report = build_report(make_inputs(final=make_final(evaluation=make_failed_evaluation())), None)
+    assert [record.state for record in report.checkpoints] == ["Rejected", "Evaluated", "Evaluated"]
 
 
 def test_every_kind_of_gate_has_its_words() -> None:

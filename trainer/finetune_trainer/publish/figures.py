@@ -98,7 +98,10 @@ def hide_secrets(uri: str) -> str:
 
 
 def title_metric(name: str) -> str:
-    """A metric's name for people: F1 (macro), Token accuracy, F1 weighted."""
+    """A metric's name for people: F1 (macro), Token accuracy, F1 weighted, F1 of spam."""
+    metric, slash, label = name.partition("/")
+    if slash:
+        return f"{title_metric(metric).removesuffix(' (macro)')} of {label}"
     if name in METRIC_TITLES:
         return METRIC_TITLES[name]
     words = [ABBREVIATIONS.get(word, word) for word in re.split(r"[_ ]", name) if word]

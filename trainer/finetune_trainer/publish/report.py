@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetune_contract.names import Reason
-from finetune_contract.progress import EvaluationResult, GateResult, Metrics, Published
+from finetune_contract.progress import CheckpointRecord, EvaluationResult, GateResult, Metrics, Published
 from finetune_contract.report import CurvePoint, Report
 from finetune_contract.run import RunConfig
 from finetune_trainer.publish.figures import format_number, hide_secrets, title_metric
@@ -41,9 +41,7 @@ def build_report(inputs: Inputs, published: Published | None) -> Report:
         spec=shorten_spec(inputs.run),
         config_digest=digest_config(inputs.run),
         data=inputs.prepared.summary,
-        checkpoints=tuple(
-            record.model_copy(update={"metrics": drop_infinite(record.metrics)}) for record in inputs.checkpoints
-        ),
+        checkpoints=tuple(judge_checkpoint(record, inputs.final.best_step, succeeded) for record in inputs.checkpoints),
         curves=thin_curves(inputs.final.curves, inputs.final.best_step),
         confusion=inputs.final.confusion,
         worst_examples=tuple(row for row in inputs.final.worst_examples if math.isfinite(row.loss)),
@@ -51,7 +49,7 @@ def build_report(inputs: Inputs, published: Published | None) -> Report:
         parameters_trained=inputs.final.parameters_trained,
         seconds=inputs.final.seconds,
         program=inputs.run.program,
-        versions=inputs.final.versions,
+        versions=({"finetune-operator": inputs.run.program} if inputs.run.program else {}) | inputs.final.versions,
     )
 
 
@@ -95,6 +93,14 @@ def drop_infinite(metrics: Metrics) -> Metrics:
 def drop_infinite_gate(gate: GateResult) -> GateResult:
     """The gate without a value that JSON cannot hold."""
     return gate if gate.value is None or math.isfinite(gate.value) else gate.model_copy(update={"value": None})
+
+
+def judge_checkpoint(record: CheckpointRecord, best_step: int, succeeded: bool) -> CheckpointRecord:
+    """The checkpoint as the ledger will hold it when the run has ended: the judged one is promoted or rejected."""
+    update: dict[str, object] = {"metrics": drop_infinite(record.metrics)}
+    if record.step == best_step and record.metrics:
+        update["state"] = "Promoted" if succeeded else "Rejected"
+    return record.model_copy(update=update)
 
 
 def shorten_spec(run: RunConfig) -> dict[str, Any]:
