@@ -25,8 +25,8 @@ class Actions:
     a crash in between repeats the annotation and never the attempt.
     """
 
-    apply: tuple[dict[str, Any], ...] = ()
-    """Objects to create by server-side apply."""
+    create: tuple[dict[str, Any], ...] = ()
+    """Objects that are missing. They are never changed afterwards, apart from their annotations."""
     status: FineTuneJobStatus | None = None
     """The new status; None: as it is."""
     annotate: tuple[Annotate, ...] = ()

@@ -3,6 +3,7 @@
     OperatorError
     ├── SettingsError         an environment variable of the operator
     ├── UnreadableError       a document that this version cannot read
+    ├── ForeignError          an object of our name that belongs to somebody else
     ├── LeaseLostError        another replica leads, or nobody could renew: stop writing at once
     ├── AgentError            an agent did not answer: unknown, never a verdict
     └── ClusterError          the API server said no, or nothing
@@ -29,6 +30,10 @@ class SettingsError(OperatorError):
 
 class UnreadableError(OperatorError):
     """A document of the cluster cannot be read by this version of the operator."""
+
+
+class ForeignError(OperatorError):
+    """An object has the name that one of ours should have."""
 
 
 class LeaseLostError(OperatorError):

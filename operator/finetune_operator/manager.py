@@ -43,7 +43,7 @@ class Manager:
         self._settings, self._cluster, self._metrics = settings, cluster, metrics
         self.jobs = JobCache()
         self.queue: WorkQueue[Key] = WorkQueue(metrics)
-        self.agents = Agents(self._find_pod, self._hear_agent)
+        self.agents = Agents(self._find_pod, self._hear_agent, port=settings.agent_port)
         self.pods = InformerSet({scope: self._make_pod_informer(scope) for scope in settings.scopes})
         self.configs = InformerSet({scope: self._make_config_informer(scope) for scope in settings.scopes})
         self._informers: tuple[Informer[Pod] | Informer[Owned], ...] = (*self.pods.all(), *self.configs.all())

@@ -11,12 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
+from finetune_contract import names
 from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.actions import Actions, Annotate
 from finetune_operator.clients.agents import Agents
-from finetune_operator.clients.cluster import JOBS, PODS, Resource
+from finetune_operator.clients.cluster import CONFIG_MAPS, JOBS, PODS, Resource
 from finetune_operator.clients.informers import InformerSet
-from finetune_operator.errors import ForbiddenError, InvalidError, LeaseLostError, NotFoundError
+from finetune_operator.errors import (
+    ConflictError,
+    ForbiddenError,
+    ForeignError,
+    InvalidError,
+    LeaseLostError,
+    NotFoundError,
+)
 from finetune_operator.jobs import JobCache
 from finetune_operator.observation import Owned, build_snapshot
 from finetune_operator.plan.events import Event
@@ -33,8 +41,13 @@ log = logging.getLogger(__name__)
 class Writer(Protocol):
     """Who writes: clients.cluster.Cluster."""
 
-    async def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        """Server-side apply."""
+    async def create(
+        self, resource: Resource, namespace: str, body: dict[str, Any], timeout: float = ...
+    ) -> dict[str, Any]:
+        """Create."""
+
+    async def get(self, resource: Resource, key: Key, timeout: float = ...) -> dict[str, Any]:
+        """Read."""
 
     async def merge(
         self, resource: Resource, key: Key, patch: dict[str, Any], subresource: str | None = None
@@ -88,7 +101,7 @@ class Reconciler:
             return None
         snapshot = self._observe(key, body)
         actions = decide(snapshot, self._clock())
-        rejection = await self._create(actions)
+        rejection = await self._create(snapshot.uid, actions)
         if rejection is not None:
             self._rejections[key] = rejection
             actions = decide(replace(snapshot, rejection=rejection), self._clock())
@@ -112,18 +125,34 @@ class Reconciler:
             defaults=self._defaults,
         )
 
-    async def _create(self, actions: Actions) -> Rejection | None:
-        """Apply what is missing; what the API server refuses is an answer, not an error."""
-        for manifest in actions.apply:
+    async def _create(self, uid: str, actions: Actions) -> Rejection | None:
+        """Create what is missing; what the API server refuses is an answer, not an error."""
+        for manifest in actions.create:
             self._check_fence()
+            resource, cache = self._find_home(manifest)
             try:
-                created = await self._writer.apply(manifest)
-            except (ForbiddenError, InvalidError) as error:
-                log.warning("object refused", extra={"name_": manifest["metadata"]["name"], "error": str(error)})
+                created = await self._create_once(resource, uid, manifest)
+            except (ForbiddenError, InvalidError, ForeignError) as error:
+                log.warning("object refused", extra={"object": manifest["metadata"]["name"], "error": str(error)})
                 return Rejection(str(error), final=isinstance(error, InvalidError))
-            cache = self._caches.pods if manifest["kind"] == "Pod" else self._caches.configs
             cache.put(created)
         return None
+
+    async def _create_once(self, resource: Resource, uid: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        key = Key(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        try:
+            return await self._writer.create(resource, key.namespace, manifest)
+        except ConflictError as error:
+            # A former leader's, which the watch has not shown yet; anybody else's would never go away by itself.
+            known = await self._writer.get(resource, key)
+            if known["metadata"].get("labels", {}).get(names.LABEL_JOB_UID) != uid:
+                raise ForeignError(f"{key.name} exists and is not this job's: delete it") from error
+            return known
+
+    def _find_home(self, manifest: dict[str, Any]) -> tuple[Resource, InformerSet[Pod] | InformerSet[Owned]]:
+        if manifest["kind"] == "Pod":
+            return PODS, self._caches.pods
+        return CONFIG_MAPS, self._caches.configs
 
     async def _write(self, snapshot: Snapshot, body: dict[str, Any], actions: Actions) -> None:
         """Status, annotations, deletions, events: in this order, so that what is told stands in the status first."""

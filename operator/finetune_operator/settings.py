@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from finetune_contract import names
 from finetune_operator.errors import SettingsError
 from finetune_operator.plan.objects.defaults import TrainerDefaults
 
@@ -29,6 +30,8 @@ class Settings:
     log_level: str = "INFO"
     workers: int = 32
     """Jobs that are reconciled at a time."""
+    agent_port: int = names.AGENT_PORT
+    """Where agents are asked; another one only behind a port forward."""
     metrics_port: int = 8080
     probe_port: int = 8081
 
@@ -55,6 +58,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         identity=read.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}",
         log_level=_read_level(read),
         workers=_read_number(read, "WORKERS", 32),
+        agent_port=_read_number(read, "AGENT_PORT", names.AGENT_PORT),
         metrics_port=_read_number(read, "METRICS_PORT", 8080),
         probe_port=_read_number(read, "PROBE_PORT", 8081),
     )

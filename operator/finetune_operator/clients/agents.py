@@ -16,7 +16,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from finetune_contract import names
-from finetune_contract.progress import Progress
+from finetune_contract.progress import Progress, StepProgress
 from finetune_operator.clients.queue import WorkQueue
 from finetune_operator.errors import AgentError
 from finetune_operator.snapshot import Answer, Key, Pod
@@ -28,7 +28,7 @@ ASKERS: Final = 16
 log = logging.getLogger(__name__)
 
 
-def make_agent_url(ip: str, port: int = names.AGENT_PORT) -> str:
+def make_agent_url(ip: str, port: int) -> str:
     """Where the agent of a pod answers; an IPv6 address stands in brackets."""
     return f"http://{f'[{ip}]' if ':' in ip else ip}:{port}{names.PATH_PROGRESS}"
 
@@ -40,11 +40,12 @@ class Agents:
         self,
         find_pod: Callable[[Key], Pod | None],
         on_change: Callable[[Pod], None],
-        make_url: Callable[[str], str] = make_agent_url,
+        *,
+        port: int = names.AGENT_PORT,
         interval: float = INTERVAL_SECONDS,
     ) -> None:
         """`find_pod` gives a pod that is to be asked, None where there is nothing to ask any more."""
-        self._find_pod, self._on_change, self._make_url, self._interval = find_pod, on_change, make_url, interval
+        self._find_pod, self._on_change, self._port, self._interval = find_pod, on_change, port, interval
         self._queue: WorkQueue[Key] = WorkQueue()
         self._answers: dict[Key, Answer] = {}
 
@@ -81,7 +82,7 @@ class Agents:
 
     async def _ask(self, session: aiohttp.ClientSession, pod: Pod) -> None:
         try:
-            progress = await fetch_progress(session, self._make_url(pod.ip))
+            progress = await fetch_progress(session, make_agent_url(pod.ip, self._port))
         except AgentError as error:
             log.debug("agent is silent", extra={"pod": str(pod.key), "error": str(error)})
             return
@@ -107,8 +108,7 @@ async def fetch_progress(session: aiohttp.ClientSession, url: str) -> Progress:
 
 
 def _essence(progress: Progress) -> Progress:
-    """What wakes the job: everything but heartbeats and the figures of a step, which have a pace of their own."""
-    first = progress.step.first_step_at
-    return progress.model_copy(
-        update={"at": 0.0, "ranks": (), "metrics": {}, "step": type(progress.step)(first_step_at=first)}
-    )
+    """What wakes the job: everything but heartbeats and figures that move all the time and have a pace of their own."""
+    stage = progress.preparation and progress.preparation.model_copy(update={"done": 0, "total": 0})
+    step = StepProgress(first_step_at=progress.step.first_step_at)
+    return progress.model_copy(update={"at": 0.0, "ranks": (), "metrics": {}, "preparation": stage, "step": step})

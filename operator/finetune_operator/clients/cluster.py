@@ -25,7 +25,6 @@ REQUEST_SECONDS: Final = 30.0
 WATCH_SILENCE_SECONDS: Final = 150.0
 """A live watch brings a bookmark about every minute; a silent one is dead."""
 _MERGE: Final = "application/merge-patch+json"
-_APPLY: Final = "application/apply-patch+yaml"
 
 
 class Resource(NamedTuple):
@@ -45,7 +44,6 @@ PODS: Final = Resource("/api/v1", "pods")
 CONFIG_MAPS: Final = Resource("/api/v1", "configmaps")
 EVENTS: Final = Resource("/apis/events.k8s.io/v1", "events")
 LEASES: Final = Resource("/apis/coordination.k8s.io/v1", "leases")
-_BY_KIND: Final = {"Pod": PODS, "ConfigMap": CONFIG_MAPS}
 
 
 class Page(NamedTuple):
@@ -147,8 +145,11 @@ class Cluster:
     async def create(
         self, resource: Resource, namespace: str, body: dict[str, Any], timeout: float = REQUEST_SECONDS
     ) -> dict[str, Any]:
-        """A new object; ConflictError where it exists."""
-        query = {"fieldManager": names.FIELD_MANAGER}
+        """A new object; ConflictError where it exists, InvalidError also for fields that Kubernetes does not know.
+
+        Not by server-side apply: that answers 500 to many mistakes that only the user can mend.
+        """
+        query = {"fieldManager": names.FIELD_MANAGER, "fieldValidation": "Strict"}
         return await self._request("POST", resource.path(namespace), query, body, timeout=timeout)
 
     async def replace(
@@ -157,13 +158,6 @@ class Cluster:
         """An object as a whole; ConflictError where it changed since `body` was read."""
         query = {"fieldManager": names.FIELD_MANAGER}
         return await self._request("PUT", resource.path(*key), query, body, timeout=timeout)
-
-    async def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        """Server-side apply of a pod or ConfigMap."""
-        metadata = manifest["metadata"]
-        path = _BY_KIND[manifest["kind"]].path(metadata["namespace"], metadata["name"])
-        query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
-        return await self._request("PATCH", path, query, manifest, content_type=_APPLY)
 
     async def merge(
         self, resource: Resource, key: Key, patch: dict[str, Any], subresource: str | None = None

@@ -83,7 +83,7 @@ def _advance(snapshot: Snapshot, job: FineTuneJob, now: float) -> Actions:
         status = refresh_numbers(status, hear_first_node(snapshot, status), job.spec, now)
     objects, created = _list_missing(snapshot, job, status, resolved)
     return Actions(
-        apply=objects,
+        create=objects,
         status=status if status != snapshot.status else None,
         annotate=(*tell_members(snapshot, status), *_dismiss_prepare_pod(snapshot, status)),
         events=(*created, *derive_events(snapshot.status, status)),

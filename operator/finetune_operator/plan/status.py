@@ -82,7 +82,7 @@ def _fold_data_ready(snapshot: Snapshot, status: FineTuneJobStatus, now: float) 
             status, names.CONDITION_DATA_READY, "True", Reason.PREPARED, _describe_data(status.data), now=now
         )
     if status.phase == "Preparing":
-        message = "Data and model are being prepared."
+        message = _describe_preparation(snapshot)
         return set_condition(status, names.CONDITION_DATA_READY, "False", Reason.PREPARING, message, now=now)
     message = explain_waiting(snapshot, now)
     return set_condition(status, names.CONDITION_DATA_READY, "False", Reason.PODS_STARTING, message, now=now)
@@ -101,13 +101,18 @@ def _explain_not_running(snapshot: Snapshot, status: FineTuneJobStatus, now: flo
     if attempt is None and status.phase != "Preparing":
         return Reason.PODS_STARTING, explain_waiting(snapshot, now)
     if status.phase == "Preparing":
-        return Reason.PREPARING, "Data and model are being prepared."
+        return Reason.PREPARING, _describe_preparation(snapshot)
     return Reason.ATTEMPT_STARTED, "The workers are starting."
 
 
 def _add_warnings(snapshot: Snapshot, message: str) -> str:
     warnings = dict.fromkeys(warning for heard in hear_members(snapshot, snapshot.status) for warning in heard.warnings)
     return " ".join([message, *warnings])
+
+
+def _describe_preparation(snapshot: Snapshot) -> str:
+    heard = [answer.progress.preparation for answer in snapshot.answers.values() if answer.progress.preparation]
+    return f"Data and model are being prepared{f' ({heard[0].stage})' if heard else ''}."
 
 
 def _describe_data(data: DataSummary) -> str:

@@ -1,0 +1,51 @@
+"""Several lives of the operator on a real API server: a restart, and a second replica."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from finetune_contract import names
+from tests.contract.server import Server
+from tests.control_plane.kubelet import Kubelet, run_operator
+from tests.control_plane.make import make_step, make_summary
+from tests.control_plane.story import apply, await_annotation, await_phase, try_metrics
+from tests.waiting import wait_for
+
+
+def test_restart_changes_nothing_for_a_running_job(server: Server, kubelet: Kubelet, tmp_path: Path) -> None:
+    variables = {"FINETUNE_OPERATOR_AGENT_PORT": str(kubelet.port)}
+    with run_operator(server, tmp_path, "before", **variables) as first:
+        apply(server, "steady")
+        (pod,) = kubelet.await_pods("steady", 1)
+        agent = kubelet.run_pod(pod)
+        await_annotation(kubelet, pod, names.ANNOTATION_ATTEMPT)
+        agent.say(attempt=1, phase="Training", data=make_summary(), step=make_step())
+        await_phase(kubelet, "steady", "Running")
+        assert first.stop() == 0
+    versions = [kubelet.read_job("steady")["metadata"]["resourceVersion"]]
+    versions += [each["metadata"]["resourceVersion"] for each in kubelet.list_pods("steady")]
+
+    with run_operator(server, tmp_path, "after", **variables) as second:
+        wait_for(lambda: "reconcile_total{" in try_metrics(second), "it works", seconds=20)
+        asked = agent.times_asked
+        wait_for(lambda: agent.times_asked >= asked + 2, "the agent was asked and its answer heard", seconds=20)
+        after = [kubelet.read_job("steady")["metadata"]["resourceVersion"]]
+        after += [each["metadata"]["resourceVersion"] for each in kubelet.list_pods("steady")]
+        assert after == versions
+
+
+def test_second_replica_takes_over_when_the_first_stops(server: Server, kubelet: Kubelet, tmp_path: Path) -> None:
+    variables = {"FINETUNE_OPERATOR_AGENT_PORT": str(kubelet.port)}
+    with (
+        run_operator(server, tmp_path, "one", **variables) as one,
+        run_operator(server, tmp_path, "two", **variables) as two,
+    ):
+        replicas = [one, two]
+        leading = 'leader_election_master_status{name="finetune-operator"} 1.0'
+        wait_for(lambda: any(leading in try_metrics(each) for each in replicas), "one leads", seconds=20)
+        leader, other = sorted(replicas, key=lambda each: leading not in try_metrics(each))
+        assert leading not in try_metrics(other)
+        assert leader.stop() == 0
+        wait_for(lambda: leading in try_metrics(other), "the other leads", seconds=20)
+        apply(server, "handed-over")
+        kubelet.await_pods("handed-over", 1)
