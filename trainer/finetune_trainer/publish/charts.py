@@ -209,7 +209,7 @@ def _scale_loss(axes: Axes, values: Sequence[float]) -> None:
     lowest, highest = min(values), max(values)
     if lowest > 0 and highest / lowest > LOG_SCALE_RATIO:
         axes.set_yscale("log")
-    elif lowest >= 0:
+    elif 0 <= lowest < highest / 3:
         axes.set_ylim(bottom=0)
 
 
