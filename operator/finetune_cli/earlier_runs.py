@@ -110,6 +110,9 @@ def _compare(before: Any, after: Any, path: str) -> list[str]:
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         keys = dict.fromkeys((*before, *after))
         return [line for key in keys for line in _compare(before.get(key), after.get(key), f"{path}.{key}")]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = enumerate(zip(before, after, strict=True))
+        return [line for index, (old, new) in pairs for line in _compare(old, new, f"{path}[{index}]")]
     return [] if before == after else [f"{path}: {_show(before)} -> {_show(after)}"]
 
 

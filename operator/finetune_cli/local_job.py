@@ -92,7 +92,7 @@ def _local_resources(machine: Machine) -> dict[str, int]:
 def _check_devices(job: FineTuneJob, machine: Machine) -> None:
     if machine.gpus and machine.processes > machine.gpus:
         raise InvalidError(
-            f"--processes {machine.processes}: this machine has {machine.gpus} GPUs, and one process uses one",
+            f"--processes {machine.processes}: this machine has {_count(machine.gpus, 'GPU')}, one for each process",
             f"use at most --processes {machine.gpus}, or CUDA_VISIBLE_DEVICES= to train on CPUs",
         )
     if not machine.gpus and job.spec.training.precision == "fp16":
@@ -104,6 +104,10 @@ def _check_devices(job: FineTuneJob, machine: Machine) -> None:
         raise InvalidError(
             "spec.strategy.method: qlora needs a GPU, and this machine has none", "set method: lora for this machine"
         )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def parse_claims(options: list[str]) -> dict[str, Path]:
