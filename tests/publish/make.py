@@ -86,7 +86,7 @@ def make_data(**changes: Any) -> DataSummary:
             "train": DataPart(
                 rows=4384,
                 read=5968,
-                dropped={"duplicate": 391, "empty text": 54, "also in test": 42},
+                dropped={"duplicate": 391, "empty": 54, "in_validation_or_test": 42},
                 tokens=982_144,
                 targets=4384,
                 truncated=1207,

@@ -89,6 +89,12 @@ def test_the_published_checkpoint_is_the_bold_row_of_the_log() -> None:
     assert "| **160** | **2.32** |" in write_card(make_report(), URI)
 
 
+def test_rows_left_out_are_told_with_their_reasons() -> None:
+    card = write_card(make_report(), URI)
+    assert "| 391 duplicate, 54 empty, 42 in validation or test |" in card
+    assert "391 left out as duplicate, 54 left out as empty, 42 left out as in validation or test." in card
+
+
 def test_class_names_cannot_break_a_table() -> None:
     labels = ("ham", "a|b <b>c</b>")
     data = make_inputs().prepared.model_copy(update={"summary": make_data(labels=labels)})

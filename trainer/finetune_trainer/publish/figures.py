@@ -85,6 +85,11 @@ def format_setting(value: object) -> str:
     return str(value)
 
 
+def format_reason(reason: str) -> str:
+    """Why rows were left out, in words: in_validation_or_test."""
+    return reason.replace("_", " ")
+
+
 def format_digest(digest: str) -> str:
     """The first twelve characters of a digest, enough to tell two apart by eye."""
     algorithm, _, value = digest.rpartition(":")
