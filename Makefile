@@ -8,7 +8,7 @@ STAMP := .venv/.installed-$(shell cat requirements/dev.txt pyproject.toml | sha2
 SURFACE := $(wildcard tests/surface tests/test_surface.py tests/*/test_surface.py)
 NAMESPACE ?= finetune-system
 
-.PHONY: help quickstart venv check test cluster cluster-down images install matrix bench generate clean packages
+.PHONY: help quickstart venv check test cluster cluster-down images install matrix bench generate clean packages binaries
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,7 +37,10 @@ test: packages venv cluster images ## All tests, with all that they need: a real
 packages: ## Install the system packages that the cluster needs (Debian, root)
 	$(GROUND).packages
 
-cluster: packages ## Start a real Kubernetes on this machine (nothing if KUBECONFIG names yours)
+binaries: ## Build Kubernetes, its runtime, the S3 server and helm from Go modules: 15 minutes, once on a machine
+	@test -n "$(KUBECONFIG)" || $(GROUND).binaries
+
+cluster: packages binaries ## Start a real Kubernetes on this machine (nothing if KUBECONFIG names yours)
 	$(GROUND).cluster up
 
 cluster-down: ## Stop it and leave nothing but the nodes' images

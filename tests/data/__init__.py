@@ -1,0 +1,1 @@
+"""Real data and models for tests, made from packages of public registries."""

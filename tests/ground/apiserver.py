@@ -24,7 +24,7 @@ def session_folder() -> Path:
 
 def start_alone(folder: Path) -> ControlPlane:
     """Start a control plane on free ports."""
-    _stop_orphans(folder.parent)
+    stop_orphans(folder.parent)
     port, etcd_port, etcd_peer_port = free_ports(3)
     plane = ControlPlane(
         folder=folder,
@@ -45,7 +45,7 @@ def stop_alone(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _stop_orphans(parent: Path) -> None:
+def stop_orphans(parent: Path) -> None:
     """Stop what test runs that were killed left running."""
     for folder in parent.glob("api-*"):
         if not Path(f"/proc/{folder.name.removeprefix('api-')}").exists():

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.ground import node as nodes
 from tests.ground import packages, processes
-from tests.ground.apiserver import session_folder, start_alone, stop_alone
+from tests.ground.apiserver import session_folder, start_alone, stop_alone, stop_orphans
 from tests.ground.binaries import MissingToolError
 from tests.ground.cache import REPOSITORY
 from tests.ground.controlplane import ControlPlane, start_api_server, start_controllers, stop_control_plane
@@ -67,8 +67,9 @@ def down(*, purge: bool = False) -> None:
             _clear(layout)
             layout.owner_file.unlink(missing_ok=True)
         processes.stop(REPOSITORY / ".cluster" / "objectstore" / "local", "versitygw")
-    if purge:
-        shutil.rmtree(REPOSITORY / ".cluster", ignore_errors=True)
+        stop_orphans(REPOSITORY / ".cluster")
+        for folder in (REPOSITORY / ".cluster").glob("node*" if purge else "none"):
+            shutil.rmtree(folder)
 
 
 def is_up(layout: Layout | None) -> bool:

@@ -2,8 +2,8 @@
 
 An image is copied into one OCI layout folder, which writes only the layers that the folder has not got; from there a
 tar stream with the blobs that the node has not got goes into ``ctr images import``. Afterwards the large layers are
-hollowed (a sparse file of the same size keeps their place, so that the next copy skips them): a code change moves
-kilobytes, and no archive stays on the disk.
+hollowed (a sparse file of the same size keeps their place, so that the next copy skips them), in the folder and in
+the node, whose snapshots hold the files already: a code change moves kilobytes, and a layer lies on the disk once.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ def deliver(builder: Buildah, layout: Layout, node: int, name: str, tag: str) ->
             _path(folder, blob).unlink()
         builder.copy_to(folder, name, tag)
     _import(layout, node, folder, {**entry, "annotations": {"io.containerd.image.name": name}}, missing)
+    in_node = layout.node(node) / "containerd" / "io.containerd.content.v1.content"
     for blob in missing:
         _hollow(_path(folder, blob))
+        _hollow(_path(in_node, blob))
 
 
 def _import(layout: Layout, node: int, folder: Path, entry: dict[str, object], blobs: list[str]) -> None:
