@@ -1,1 +1,1 @@
-"""A real Kubernetes, its images and an S3 server on one machine. Standard library only: it runs before any environment is there."""
+"""A real Kubernetes, its images and an S3 server on one machine; standard library only: it runs before any venv."""
