@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from finetune_contract.fields import find_field, find_model, is_free_object
 
@@ -22,11 +23,15 @@ def normalize(data: Any, document: type[BaseModel]) -> Any:
         return [normalize(entry, document) for entry in data]
     if not isinstance(data, dict):
         return _normalize_value(data)
-    return {name: _normalize_field(value, document, name) for name, value in data.items() if value is not None}
+    fields = {name: find_field(document, name) for name in data}
+    return {
+        name: _normalize_field(value, fields[name])
+        for name, value in data.items()
+        if value is not None or fields[name] is None
+    }
 
 
-def _normalize_field(value: Any, document: type[BaseModel], name: str) -> Any:
-    field = find_field(document, name)
+def _normalize_field(value: Any, field: FieldInfo | None) -> Any:
     if field is None or is_free_object(field):
         return value
     model = find_model(field.annotation)

@@ -38,8 +38,8 @@ def list_problems(error: ValidationError, document: type[BaseModel] = FineTuneJo
 
 
 def format_problems(problems: tuple[Problem, ...]) -> str:
-    """All problems in one line, for a condition's message."""
-    return "; ".join(problem.message for problem in problems)
+    """All problems in one line, each a sentence, for a condition's message."""
+    return ". ".join(problem.message for problem in problems)
 
 
 def _read_details(details: ErrorDetails, document: type[BaseModel]) -> tuple[Problem, ...]:

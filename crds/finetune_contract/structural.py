@@ -57,7 +57,7 @@ def _convert(node: Node, style: _Style, path: str) -> Node:
         result |= _convert_object(node, style, path)
         handled |= {"properties", "required", "additionalProperties", "propertyNames", "maxProperties", "minProperties"}
     if node.get("type") == "array":
-        result["items"] = _convert(node["items"], style, f"{path}[]")
+        result["items"] = _convert_items(node, style, path)
         result.setdefault("x-kubernetes-list-type", "atomic")
         handled |= {"items"}
     if rules and style.strict:
@@ -91,8 +91,14 @@ def _convert_object(node: Node, style: _Style, path: str) -> Node:
         return _convert_map(node, style, path)
     properties = {name: _convert(child, style, f"{path}.{name}") for name, child in node["properties"].items()}
     required = [name for name in node.get("required", []) if not _is_nullable(node["properties"][name])]
-    lenient = not style.strict and "type" not in properties and "number" not in properties
-    return {"properties": properties} | ({"required": required} if required and not lenient else {})
+    return {"properties": properties} | ({"required": required} if required and style.strict else {})
+
+
+def _convert_items(node: Node, style: _Style, path: str) -> Node:
+    """The entries of a list; those of a list map need their keys, whoever writes them."""
+    items = _convert(node["items"], style, f"{path}[]")
+    keys = node.get("x-kubernetes-list-map-keys", [])
+    return items if style.strict or not keys else items | {"required": keys}
 
 
 def _convert_map(node: Node, style: _Style, path: str) -> Node:
