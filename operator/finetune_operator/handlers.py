@@ -33,11 +33,11 @@ def make_registry(cluster: Cluster, see: See) -> OperatorRegistry:
     """All handlers."""
     registry = OperatorRegistry()
 
-    @kopf.on.login(registry=registry)
+    @kopf.on.login(registry=registry, id="login")
     async def login(**_: Any) -> kopf.AiohttpSession:
         return kopf.AiohttpSession(server=cluster.server, aiohttp_session=await cluster.open_session())
 
-    @kopf.on.startup(registry=registry)
+    @kopf.on.startup(registry=registry, id="configure")
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
         settings.scanning.disabled = True
@@ -46,7 +46,7 @@ def make_registry(cluster: Cluster, see: See) -> OperatorRegistry:
         # Each seen object holds a task as long as its queue idles.
         settings.queueing.idle_timeout = 0.5
 
-    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
+    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry, id="see_job")
     async def see_job(event: Mapping[str, Any], **_: Any) -> None:
         see(event["type"], event["object"])
 
