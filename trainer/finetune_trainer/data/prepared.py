@@ -21,7 +21,7 @@ COLUMN_LENGTH: Final = "length"
 COLUMN_TARGETS: Final = "targets"
 """Number of targets that the loss looks at: what a global batch's loss is divided by."""
 
-PARTS: Final = ("train", "validation", "test")
+PARTS: Final[tuple[str, ...]] = ("train", "validation", "test")
 FILE_SPLIT: Final = "split.json"
 
 

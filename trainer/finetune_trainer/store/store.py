@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +24,7 @@ from finetune_trainer.store.clients import FIRST_CONTACT, LATER, Client, Patienc
 from finetune_trainer.store.digests import FileDigest, sha256_text
 from finetune_trainer.store.folder_lock import LOCK_SUFFIX, hold_lock
 from finetune_trainer.store.location import Location, locate
-from finetune_trainer.store.refusals import refuse
+from finetune_trainer.store.refusals import names_missing_bucket, refuse
 
 Result = TypeVar("Result")
 Model = TypeVar("Model", bound=Document)
@@ -51,6 +51,8 @@ class Entry:
     """Relative to the store's URI."""
     size: int
     """Bytes."""
+    e_tag: str = field(default="", compare=False)
+    """Changes when the content does; empty where the storage has none."""
 
 
 class Store:
@@ -171,12 +173,24 @@ class Store:
         except FileNotFoundError:
             return None
 
+    def find(self, path: str) -> Entry | None:
+        """One object as a listing shows it; None when it is absent. Raises StorageError."""
+        try:
+            meta = self._call("read", path, lambda: obstore.head(self._client, self._key(path)))
+        except FileNotFoundError:
+            return None
+        return Entry(path, meta["size"], meta["e_tag"] or "")
+
     def list(self, prefix: str = "") -> tuple[Entry, ...]:
         """All objects below a folder, sorted by path. Raises StorageError."""
 
         def read() -> list[Entry]:
             batches = obstore.list(self._client, self._key(prefix) or None)
-            return [Entry(self._path(meta["path"]), meta["size"]) for batch in batches for meta in batch]
+            return [
+                Entry(self._path(meta["path"]), meta["size"], meta["e_tag"] or "")
+                for batch in batches
+                for meta in batch
+            ]
 
         entries = self._call("read", prefix, read)
         return tuple(sorted((e for e in entries if not e.path.endswith(LOCK_SUFFIX)), key=lambda entry: entry.path))
@@ -185,7 +199,7 @@ class Store:
         """Remove objects; one that is absent is no error. Raises StorageError."""
         for path in paths:
             try:
-                self._call("write", path, partial(obstore.delete, self._client, self._key(path)))
+                self._call("delete", path, partial(obstore.delete, self._client, self._key(path)))
             except FileNotFoundError:
                 continue
             if self.folder is not None:
@@ -239,7 +253,7 @@ class Store:
             self._reached.add(kind)
             raise
         except FileNotFoundError as error:
-            if kind == "write" or "NoSuchBucket" in str(error) or "ContainerNotFound" in str(error):
+            if kind == "write" or names_missing_bucket(str(error)):
                 raise refuse(error, self.uri, path, kind not in self._reached) from error
             raise
         except (BaseError, OSError) as error:

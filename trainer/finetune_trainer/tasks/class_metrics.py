@@ -21,20 +21,10 @@ from torchmetrics.classification import (
 )
 
 from finetune_contract.report import ConfusionMatrix
+from finetune_trainer.tasks.metric_names import AVERAGED, CLASSES_SHOWN, name_of_class
 from finetune_trainer.tasks.task import Batch
 
-CLASSES_SHOWN: Final = 100
-AVERAGED: Final = {"precision": MulticlassPrecision, "recall": MulticlassRecall, "f1": MulticlassF1Score}
-
-
-def name_class_metrics(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Names that `ClassMetrics` computes for these classes."""
-    shown = labels if len(labels) <= CLASSES_SHOWN else ()
-    return (
-        "accuracy",
-        *(name for metric in AVERAGED for name in (metric, f"{metric}_weighted")),
-        *(_name_of_class(metric, label) for metric in AVERAGED for label in shown),
-    )
+AVERAGES: Final = {"precision": MulticlassPrecision, "recall": MulticlassRecall, "f1": MulticlassF1Score}
 
 
 class ClassMetrics:
@@ -44,7 +34,7 @@ class ClassMetrics:
         self._labels = labels
         classes = max(2, len(labels))
         metrics: dict[str, Any] = {"accuracy": MulticlassAccuracy(classes, average="micro")}
-        for name, metric in AVERAGED.items():
+        for name, metric in AVERAGES.items():
             metrics[name] = metric(classes, average="macro")
             metrics[f"{name}_weighted"] = metric(classes, average="weighted")
             metrics[f"{name}_by_class"] = metric(classes, average=None)
@@ -70,14 +60,10 @@ class ClassMetrics:
             for metric in AVERAGED:
                 by_class = values[f"{metric}_by_class"].tolist()
                 for label, value in zip(self._labels, by_class, strict=True):
-                    figures[_name_of_class(metric, label)] = float(value)
+                    figures[name_of_class(metric, label)] = float(value)
         return figures
 
     def confusion(self) -> ConfusionMatrix | None:
         """Counts by class of the last `compute`."""
         counts = tuple(tuple(int(count) for count in row) for row in self._counts)
         return ConfusionMatrix(labels=self._labels, counts=counts) if counts else None
-
-
-def _name_of_class(metric: str, label: str) -> str:
-    return f"{metric}/{label}"[:128]

@@ -91,8 +91,7 @@ class Task:
     compute_losses: Callable[[Any, Batch, float], Tensor]
     """Model outputs, batch, label smoothing -> loss of every row, summed over the row's targets: float32 [rows]."""
     create_metrics: Callable[[tuple[str, ...], torch.device], MetricStream]
-    metric_names: Callable[[tuple[str, ...]], tuple[str, ...]]
-    """Names that `create_metrics` computes; `loss` is every task's and comes from the loop."""
+    """Figures with the names of `metric_names.METRIC_NAMES`; `loss` comes from the loop."""
     predict: Callable[[Any, Batch], list[Any]]
     """Model outputs -> what the model says of every row, as plain Python."""
     describe: Callable[[Row, Any, Tokenizer, tuple[str, ...]], Description]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from finetune_trainer.tasks.class_metrics import ClassMetrics, name_class_metrics
+from finetune_trainer.tasks.class_metrics import ClassMetrics
 from finetune_trainer.tasks.loading import load_pretrained
 from finetune_trainer.tasks.padding import pad_inputs
 from finetune_trainer.tasks.task import Batch, Description, Encoding, Row, Task, Tokenizer
@@ -81,7 +81,6 @@ TASK = Task(
     collate=collate,
     compute_losses=compute_losses,
     create_metrics=ClassMetrics,
-    metric_names=name_class_metrics,
     predict=predict,
     describe=describe,
     new_head=True,

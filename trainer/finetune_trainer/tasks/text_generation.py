@@ -20,7 +20,10 @@ from finetune_trainer.tasks.chat import Span, has_markers, render_chat
 from finetune_trainer.tasks.loading import load_pretrained
 from finetune_trainer.tasks.padding import pad_inputs
 from finetune_trainer.tasks.task import Batch, Description, Encoding, Row, Task, Tokenizer
-from finetune_trainer.tasks.token_metrics import TokenMetrics, name_token_metrics
+from finetune_trainer.tasks.token_metrics import TokenMetrics
+
+Spoken = tuple[str, list[Span]]
+"""A text, and its spans that the loss looks at."""
 
 IGNORED: Final = -100
 """Label of a token that the loss does not look at (PyTorch's ignore_index)."""
@@ -29,49 +32,55 @@ IGNORED: Final = -100
 def encode(columns: Mapping[str, Sequence[Any]], tokenizer: Tokenizer, encoding: Encoding) -> dict[str, list[Any]]:
     """Tokenize whatever columns there are: `messages` (JSON), `prompt` and `completion`, or `text`."""
     if "messages" in columns:
-        encoded = [_encode_chat(json.loads(messages), tokenizer) for messages in columns["messages"]]
+        encoded = _encode_chats([json.loads(messages) for messages in columns["messages"]], tokenizer)
     elif "prompt" in columns:
         pairs = zip(columns["prompt"], columns["completion"], strict=True)
-        encoded = [_encode_spans(*_join(prompt, completion, tokenizer), tokenizer) for prompt, completion in pairs]
+        encoded = _encode_spans([_join(prompt, completion, tokenizer) for prompt, completion in pairs], True, tokenizer)
     else:
-        encoded = [_encode_spans(*_join("", text, tokenizer), tokenizer) for text in columns["text"]]
+        encoded = _encode_spans([_join("", text, tokenizer) for text in columns["text"]], True, tokenizer)
     cut = [(ids[: encoding.max_length], labels[: encoding.max_length]) for ids, labels in encoded]
     return {
         "input_ids": [ids for ids, _ in cut],
         "labels": [labels for _, labels in cut],
         "length": [len(ids) for ids, _ in cut],
+        # The first token has nothing before it that could predict it.
         "targets": [sum(label != IGNORED for label in labels[1:]) for _, labels in cut],
         "truncated": [len(ids) > encoding.max_length for ids, _ in encoded],
     }
 
 
-def _join(prompt: str, completion: str, tokenizer: Tokenizer) -> tuple[str, list[Span], bool]:
+def _join(prompt: str, completion: str, tokenizer: Tokenizer) -> Spoken:
     text = prompt + completion + (tokenizer.eos_token or "")
-    return text, [(len(prompt), len(text))], True
+    return text, [(len(prompt), len(text))]
 
 
-def _encode_chat(messages: list[dict[str, Any]], tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    if has_markers(tokenizer):
-        rendered = tokenizer.apply_chat_template(
-            messages, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-        )
-        ids = list(rendered["input_ids"])
-        spoken = zip(ids, rendered["assistant_masks"], strict=True)
-        return ids, [token if said else IGNORED for token, said in spoken]
-    # A template writes the special tokens itself.
-    return _encode_spans(*render_chat(messages, tokenizer), False, tokenizer)
+def _encode_chats(chats: list[list[dict[str, Any]]], tokenizer: Tokenizer) -> list[tuple[list[int], list[int]]]:
+    if not has_markers(tokenizer):
+        # A template writes the special tokens itself.
+        return _encode_spans([render_chat(chat, tokenizer) for chat in chats], False, tokenizer)
+    rendered = tokenizer.apply_chat_template(
+        chats, tokenize=True, return_dict=True, return_assistant_tokens_mask=True, padding=False
+    )
+    return [
+        (list(ids), [token if said else IGNORED for token, said in zip(ids, spoken, strict=True)])
+        for ids, spoken in zip(rendered["input_ids"], rendered["assistant_masks"], strict=True)
+    ]
 
 
 def _encode_spans(
-    text: str, spans: Sequence[Span], add_special_tokens: bool, tokenizer: Tokenizer
-) -> tuple[list[int], list[int]]:
-    tokens = tokenizer(text, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
-    ids = list(tokens["input_ids"])
-    labels = [
-        token if any(start < last and first < end for first, last in spans) else IGNORED
-        for token, (start, end) in zip(ids, tokens["offset_mapping"], strict=True)
+    spoken: Sequence[Spoken], add_special_tokens: bool, tokenizer: Tokenizer
+) -> list[tuple[list[int], list[int]]]:
+    texts = [text for text, _ in spoken]
+    tokens = tokenizer(texts, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
+    return [
+        (list(ids), [token if _overlaps(place, spans) else IGNORED for token, place in zip(ids, places, strict=True)])
+        for ids, places, (_, spans) in zip(tokens["input_ids"], tokens["offset_mapping"], spoken, strict=True)
     ]
-    return ids, labels
+
+
+def _overlaps(place: Span, spans: Sequence[Span]) -> bool:
+    start, end = place
+    return any(start < last and first < end for first, last in spans)
 
 
 def load_model(folder: Path, labels: tuple[str, ...], dtype: torch.dtype) -> PreTrainedModel:
@@ -147,7 +156,6 @@ TASK = Task(
     collate=collate,
     compute_losses=compute_losses,
     create_metrics=TokenMetrics,
-    metric_names=name_token_metrics,
     predict=predict,
     describe=describe,
     new_head=False,

@@ -17,11 +17,6 @@ LARGEST_EXPONENT: Final = 700.0
 """Above it a perplexity is no finite float."""
 
 
-def name_token_metrics(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Names that `TokenMetrics` computes."""
-    return ("perplexity", "token_accuracy")
-
-
 class TokenMetrics:
     """Counters over the target tokens of this rank; `compute` adds up all ranks' counters."""
 

@@ -16,11 +16,10 @@ from transformers.integrations import HfDeepSpeedConfig
 from finetune_contract.run import RunConfig
 from finetune_contract.spec import TrainingSpec
 from finetune_trainer.data.prepared import PreparedData, read_prepared
-from finetune_trainer.errors import UserError
-from finetune_trainer.evaluation.gate import write_gate_name
 from finetune_trainer.messages import WorkerTask
 from finetune_trainer.strategies.strategy import Strategy, find_strategy
 from finetune_trainer.tasks.loading import load_tokenizer
+from finetune_trainer.tasks.metric_names import check_metrics
 from finetune_trainer.tasks.registry import find_task
 from finetune_trainer.tasks.task import Task, Tokenizer
 from finetune_trainer.worker.parts import Part, load_parts
@@ -59,21 +58,8 @@ def load_materials(task: WorkerTask) -> Materials:
         parts=load_parts(Path(task.data_dir)),
         model_dir=Path(task.model_dir),
     )
-    check_metrics(task.run, materials.task, materials.labels)
+    check_metrics(task.run, materials.labels)
     return materials
-
-
-def check_metrics(run: RunConfig, task: Task, labels: tuple[str, ...]) -> None:
-    """Raise `UserError` where the job names a metric that its task does not compute."""
-    known = {"loss", *task.metric_names(labels)}
-    writable = known | {write_gate_name(name) for name in known}
-    wanted = {"evaluation.metric": run.resolved.metric}
-    wanted |= {f"evaluation.gate[{index}].metric": gate.metric for index, gate in enumerate(run.spec.evaluation.gate)}
-    for field, metric in wanted.items():
-        if metric not in writable:
-            raise UserError(
-                f"{field}: task {task.name} has no metric {metric!r}; use one of {', '.join(sorted(known))}"
-            )
 
 
 def load_model(materials: Materials, deepspeed_config: dict[str, Any]) -> Module:
