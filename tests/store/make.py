@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from finetune_contract.progress import CheckpointRecord, CheckpointState
+from finetune_trainer.store.digests import FileDigest
+from finetune_trainer.store.manifest import NodeFiles
 
 
 def make_record(
@@ -23,3 +27,14 @@ def make_record(
         size_bytes=100,
         at=1.0,
     )
+
+
+def make_node(node: int = 0, **changes: Any) -> NodeFiles:
+    """What one node has written of step 100."""
+    fields: dict[str, Any] = {
+        "node": node,
+        "step": 100,
+        "attempt": 1,
+        "files": {f"shard-{node}.bin": FileDigest(size=10, sha256=str(node) * 64)},
+    }
+    return NodeFiles(**(fields | changes))

@@ -106,6 +106,10 @@ async def train(site: Site, attempt: Attempt, pointer: PreparedPointer, inputs: 
         await workers.start(tasks, lambda rank: _open_log(site, attempt, rank))
         stopped = await _watch(site, workers, checkpoints, stop)
         await checkpoints.drain()
+    except ReportedError as error:
+        if error.to_failure().failure_class != FailureClass.USER:
+            await checkpoints.settle()
+        raise
     finally:
         await workers.terminate()
         await checkpoints.close()

@@ -38,6 +38,10 @@ LONGEST_WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.5
 PEER_PATIENCE_SECONDS = 300.0
 """How long the end of an attempt waits for other nodes' files of a checkpoint."""
+SETTLE_SECONDS = 20.0
+"""How long the news of a failure waits for snapshots that are complete."""
+PEER_SETTLE_SECONDS = 5.0
+"""The same where other nodes may be gone, whose files would be awaited in vain."""
 
 
 @dataclass
@@ -94,6 +98,11 @@ class Checkpoints:
         if self.broken.done():
             raise self.broken.result()
 
+    async def settle(self) -> None:
+        """After a failure: what is complete on this disk shall not be lost, but peers are not waited for long."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=SETTLE_SECONDS if self._is_alone else PEER_SETTLE_SECONDS)
+
     async def close(self) -> None:
         """Give up what is under way."""
         for task in self._tasks:
@@ -111,19 +120,23 @@ class Checkpoints:
         async with self._saving:  # one after the other, in the order of the steps
             await self._persist(snapshot.step, lambda: self._upload(snapshot))
         self._drop_local_copies(snapshot)
-        manifest, digest = await self._complete(snapshot.step)
-        if self._leads:
-            record = manifests.record_of(manifest, digest, self._uri(snapshot.step), time.time())
+        complete = await self._complete(snapshot.step)
+        if complete is not None and self._leads:
+            record = manifests.record_of(*complete, self._uri(snapshot.step), time.time())
             async with self._keeping:
                 await self._persist(snapshot.step, lambda: self._enter(record))
 
-    async def _complete(self, step: int) -> tuple[manifests.Manifest, str]:
-        """Wait for the manifest, and write it if this agent is the first to see all nodes' files."""
-        while True:
+    async def _complete(self, step: int) -> tuple[manifests.Manifest, str] | None:
+        """Wait for the manifest, and write it if this agent is the first to see all nodes' files.
+
+        None when the checkpoint was complete, and retention has removed it since.
+        """
+        while await self._persist(step, lambda: self._is_kept(step)):
             found = await self._persist(step, lambda: self._write_manifest(step))
             if found is not None:
                 return found
             await asyncio.sleep(POLL_SECONDS)
+        return None
 
     async def _persist(self, step: int, work: Callable[[], Result]) -> Result:
         """Do a piece of work in a thread; a failing store is tried again, and the user told."""
@@ -155,6 +168,11 @@ class Checkpoints:
         )
         store.put(f"{folder}/{manifests.node_file(node)}", written.to_json(indent=2).encode())
         self._site.metrics.checkpoint_bytes.inc(sum(file.size for file in files.values()))
+
+    def _is_kept(self, step: int) -> bool:
+        """Whether this node's list of files, once written, is still there: retention removes it first."""
+        node_file = manifests.node_file(self._site.settings.node)
+        return self._site.store.size(f"{self._folder(step)}/{node_file}") is not None
 
     def _write_manifest(self, step: int) -> tuple[manifests.Manifest, str] | None:
         store, folder = self._site.store, self._folder(step)
@@ -189,6 +207,10 @@ class Checkpoints:
         for saved in [saved for saved in self._saved if saved is not best and saved is not self._saved[-1]]:
             self._saved.remove(saved)
             shutil.rmtree(saved.folder, ignore_errors=True)
+
+    @property
+    def _is_alone(self) -> bool:
+        return len(self._attempt.members) == 1
 
     @property
     def _leads(self) -> bool:

@@ -41,17 +41,18 @@ async def fetch_inputs(site: Site, attempt: Attempt, pointer: PreparedPointer) -
         asyncio.to_thread(_fetch_folder, site, pointer.uri, work_dir / "data"),
         asyncio.to_thread(choose_candidates, site, attempt),
     )
-    resume, best = await asyncio.to_thread(_fetch_checkpoints, site, attempt, candidates, work_dir / "resume")
+    resume, best = await asyncio.to_thread(_fetch_checkpoints, site, attempt, candidates, work_dir)
     return Inputs(model=model, data=data, resume=resume, best=best)
 
 
 def _fetch_checkpoints(
-    site: Site, attempt: Attempt, candidates: tuple[Candidate, ...], folder: Path
+    site: Site, attempt: Attempt, candidates: tuple[Candidate, ...], work_dir: Path
 ) -> tuple[tuple[Path, ...], Path | None]:
-    shutil.rmtree(folder, ignore_errors=True)
-    resume = fetch_candidates(site, candidates, folder)
+    for folder in ("resume", "best"):
+        shutil.rmtree(work_dir / folder, ignore_errors=True)
+    resume = fetch_candidates(site, candidates, work_dir / "resume")
     leads = site.settings.node == attempt.node_indexes[0]
-    return resume, fetch_best(site, candidates, folder) if leads else None
+    return resume, fetch_best(site, candidates, work_dir / "best") if leads else None
 
 
 def _fetch_folder(site: Site, uri: str, target: Path) -> Path:

@@ -15,13 +15,12 @@ from finetune_contract.attempt import Attempt
 from finetune_trainer.agent.site import Site
 from finetune_trainer.errors import StorageError
 from finetune_trainer.store.ledger import read_ledger
-from finetune_trainer.store.manifest import Manifest, files_for_node, node_folder, read_manifest, record_of
+from finetune_trainer.store.manifest import Manifest, files_for_resume, files_of_weights, read_manifest, record_of
 from finetune_trainer.store.retention import best_of
 from finetune_trainer.store.transfer import download_verified
 
 DEPTH = 2
 """Checkpoints that every node fetches: when one node finds its part of the newest damaged, all have the next one."""
-WEIGHTS = "weights/"
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,8 @@ class Candidate:
     folder: str
     """Its name, e.g. step-00000100-a1."""
     manifest: Manifest
+    digest: str
+    """Of the manifest."""
 
     @property
     def path(self) -> str:
@@ -52,7 +53,7 @@ def choose_candidates(site: Site, attempt: Attempt) -> tuple[Candidate, ...]:
         elif complete[1] != digest:
             site.board.warn(f"checkpoint {folder} is passed over: its manifest is not the one that was verified")
         else:
-            found.append(Candidate(folder, complete[0]))
+            found.append(Candidate(folder, *complete))
     return tuple(sorted(found, key=lambda item: (item.manifest.step, item.manifest.attempt), reverse=True))
 
 
@@ -70,7 +71,7 @@ def fetch_candidates(site: Site, candidates: Sequence[Candidate], target: Path) 
     for candidate in candidates:
         if len(fetched) == DEPTH:
             break
-        files = files_for_node(candidate.manifest, site.settings.node)
+        files = files_for_resume(candidate.manifest, site.settings.node)
         try:
             _download(site, candidate, files, target / candidate.folder)
         except StorageError as error:
@@ -81,22 +82,15 @@ def fetch_candidates(site: Site, candidates: Sequence[Candidate], target: Path) 
 
 
 def fetch_best(site: Site, candidates: Sequence[Candidate], target: Path) -> Path | None:
-    """The best checkpoint of earlier attempts: its weights, and the trainer's state beside them."""
+    """Download the weights of the best checkpoint of earlier attempts into `target/<folder>/weights`."""
     resolved = site.settings.run.resolved
-    records = {record_of(item.manifest, "", item.path, 0.0): item for item in candidates if item.manifest.metrics}
-    best = best_of(list(records), resolved.metric, resolved.greater_is_better)
+    records = [record_of(item.manifest, item.digest, item.path, at=0.0) for item in candidates]
+    best = best_of(records, resolved.metric, resolved.greater_is_better)
     if best is None:
         return None
-    candidate = records[best]
-    folder = target / candidate.folder
-    missing = {
-        path: local
-        for path, local in files_for_node(candidate.manifest, candidate.manifest.nodes[0]).items()
-        if path.startswith(node_folder(candidate.manifest.nodes[0])) and not (folder / local).exists()
-    }
-    if any(local.startswith(WEIGHTS) for local in missing.values()):
-        _download(site, candidate, missing, folder)
-    return folder
+    candidate = candidates[records.index(best)]
+    _download(site, candidate, files_of_weights(candidate.manifest), target / candidate.folder)
+    return target / candidate.folder
 
 
 def _download(site: Site, candidate: Candidate, files: Mapping[str, str], folder: Path) -> None:

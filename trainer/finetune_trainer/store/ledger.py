@@ -9,7 +9,7 @@ from finetune_contract.document import Document
 from finetune_contract.progress import CheckpointRecord
 from finetune_trainer.errors import StorageError
 from finetune_trainer.store.fence import check_fence
-from finetune_trainer.store.manifest import read_manifest, record_of
+from finetune_trainer.store.manifest import is_node_file, read_manifest, record_of
 from finetune_trainer.store.store import Store
 
 TRIES = 20
@@ -78,8 +78,14 @@ def adopt_manifests(store: Store, attempt: int, at: float) -> Ledger:
 
 
 def delete_checkpoint(store: Store, attempt: int, record: CheckpointRecord) -> None:
-    """Remove a checkpoint's objects, its manifest first, so that nobody takes the rest for a checkpoint."""
+    """Remove a checkpoint's objects.
+
+    The nodes' lists first, so that nobody composes a manifest of them again, then the manifest, so that nobody takes
+    the rest for a checkpoint.
+    """
     check_fence(store, attempt)
     folder = record.uri.removeprefix(f"{store.uri}/")
-    store.delete(f"{folder}/{names.FILE_MANIFEST}")
-    store.delete(*(entry.path for entry in store.list(folder)))
+    paths = [entry.path for entry in store.list(folder)]
+    lists = [path for path in paths if is_node_file(path.removeprefix(f"{folder}/"))]
+    manifest = f"{folder}/{names.FILE_MANIFEST}"
+    store.delete(*lists, manifest, *(path for path in paths if path not in {*lists, manifest}))

@@ -8,7 +8,8 @@ back and had its digest.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 
 from pydantic import Field
 
@@ -20,6 +21,9 @@ from finetune_trainer.store.digests import FileDigest, sha256_text
 from finetune_trainer.store.store import Store
 
 State = dict[str, float | int | str]
+
+WEIGHTS = "weights/"
+"""Folder of what is trained, in the files of rank 0's node."""
 
 
 class NodeFiles(Document):
@@ -84,6 +88,11 @@ def node_file(node: int) -> str:
     return f"node-{node}.json"
 
 
+def is_node_file(name: str) -> bool:
+    """Whether a path below a checkpoint's folder is one node's list of files."""
+    return re.fullmatch(r"node-\d+\.json", name) is not None
+
+
 def compose(nodes: Iterable[NodeFiles], run: RunConfig, data_fingerprint: str) -> Manifest:
     """The manifest of a checkpoint whose nodes have all said what they wrote. Pure: every agent composes the same."""
     ordered = sorted(nodes, key=lambda node: node.node)
@@ -140,16 +149,17 @@ def record_of(manifest: Manifest, digest: str, uri: str, at: float) -> Checkpoin
     )
 
 
-def files_for_node(manifest: Manifest, node: int) -> Mapping[str, str]:
-    """Which files a node needs to resume: path below the checkpoint's folder -> path in the local folder.
+def files_for_resume(manifest: Manifest, node: int) -> dict[str, str]:
+    """What a node needs to go on: path below the checkpoint's folder -> path in the local folder.
 
-    Everything that this node saved; a node that saved nothing takes node 0's. What node 0 alone has (weights, trainer
-    state) goes to all.
+    What it has saved itself; a node that saved nothing takes what node 0 has. Weights are for the end, not for this.
     """
-    speaker = manifest.nodes[0]
-    own = node_folder(node if node in manifest.nodes else speaker) + "/"
-    shared = node_folder(speaker) + "/"
-    chosen = {path: path.removeprefix(shared) for path in manifest.files if path.startswith(shared)}
-    by_name = {local: path for path, local in chosen.items()}
-    by_name |= {path.removeprefix(own): path for path in manifest.files if path.startswith(own)}
-    return {path: local for local, path in by_name.items()}
+    own = node_folder(node if node in manifest.nodes else manifest.nodes[0]) + "/"
+    chosen = {path: path.removeprefix(own) for path in manifest.files if path.startswith(own)}
+    return {path: local for path, local in chosen.items() if not local.startswith(WEIGHTS)}
+
+
+def files_of_weights(manifest: Manifest) -> dict[str, str]:
+    """The weights of an evaluated checkpoint, as `files_for_resume` has its files; empty where none were saved."""
+    own = node_folder(manifest.nodes[0]) + "/"
+    return {path: path.removeprefix(own) for path in manifest.files if path.startswith(own + WEIGHTS)}

@@ -10,6 +10,7 @@ import re
 
 from finetune_trainer.errors import FineTuneError, StorageAccessError, StorageError
 
+_MISSING_BUCKET = "NoSuchBucket|ContainerNotFound|bucket does not exist|container does not exist"
 _EXPLANATIONS = (
     (
         r"169\.254\.169\.254|metadata\.google\.internal|MissingCredentials|not configured",
@@ -17,7 +18,7 @@ _EXPLANATIONS = (
         " Secret of storage.secretRef, or into the shell's environment in a local run",
     ),
     (
-        r"InvalidAccessKeyId|SignatureDoesNotMatch|AuthenticationFailed",
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|AuthenticationFailed|access key ID",
         "the access key or its secret is refused; check the credentials in the Secret of storage.secretRef",
     ),
     (
@@ -25,7 +26,7 @@ _EXPLANATIONS = (
         "access is refused; check the key's rights on this bucket and folder",
     ),
     (
-        r"NoSuchBucket|ContainerNotFound|bucket does not exist|container does not exist|status code: 404",
+        rf"{_MISSING_BUCKET}|status code: 404",
         "the bucket does not exist at this endpoint; make it, or check its name and AWS_ENDPOINT_URL",
     ),
     (
@@ -49,6 +50,11 @@ def refuse(error: Exception, uri: str, path: str, first_contact: bool) -> FineTu
     kind = StorageAccessError if first_contact else StorageError
     place = f"{uri}/{path}" if path else uri
     return kind(f"{place}: {_explain(str(error))}")
+
+
+def names_missing_bucket(text: str) -> bool:
+    """Whether an answer "not found" is about the bucket and not about the object."""
+    return re.search(_MISSING_BUCKET, text) is not None
 
 
 def _explain(text: str) -> str:

@@ -1,0 +1,166 @@
+"""How attempts of real agents fail, and what the next attempt makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune_contract import names
+from finetune_contract.exits import FailureClass
+from finetune_contract.progress import Outcome
+from finetune_trainer.store.fence import raise_fence
+from finetune_trainer.store.ledger import read_ledger
+from finetune_trainer.store.store import Store
+from tests.agent.make import AgentProcess, make_attempt, make_run, put_prepared
+
+
+@pytest.mark.parametrize(
+    ("how", "failure_class", "exit_code", "message"),
+    [
+        ("kill", FailureClass.CODE, -9, "was ended by signal 9"),
+        ("raise", FailureClass.CODE, 1, "ended with exit code 1"),
+        ("user-error", FailureClass.USER, 10, "row 7 has no label; remove it"),
+        ("out-of-memory", FailureClass.OUT_OF_MEMORY, 11, "memory did not suffice"),
+    ],
+)
+def test_the_first_failing_rank_is_named_and_not_its_victim(
+    tmp_path: Path, how: str, failure_class: FailureClass, exit_code: int, message: str
+) -> None:
+    run = make_run(f"file://{tmp_path}/store", processes=2)
+    put_prepared(Store.open(run.job_uri), tmp_path, {"rank": 1, "step": 3, "how": how})
+    with AgentProcess(tmp_path / "node-0", run) as agent:
+        agent.annotate(make_attempt())
+        progress = agent.wait_for_news()
+        failure = progress.failure
+        assert failure is not None
+        assert (progress.phase, failure.failure_class, failure.rank, failure.node, failure.exit_code) == (
+            "Failed",
+            failure_class,
+            1,
+            0,
+            exit_code,
+        )
+        assert message in failure.message
+        assert "worker 1 of 2 begins" in failure.last_lines
+        assert agent.finish() == 0
+        assert agent.end["class"] == failure_class
+
+
+def test_a_worker_that_ignores_its_end_is_ended(tmp_path: Path) -> None:
+    run = make_run(f"file://{tmp_path}/store", processes=2)
+    put_prepared(Store.open(run.job_uri), tmp_path, {"rank": 1, "step": 3, "how": "hang"})
+    with AgentProcess(tmp_path / "node-0", run) as agent:
+        agent.annotate(make_attempt())
+        failure = agent.wait_for_news().failure
+        assert failure is not None
+        assert (failure.failure_class, failure.rank) == (FailureClass.PEER_LOST, 0)
+
+
+def test_the_next_attempt_answers_the_news_and_goes_on_from_the_newest_checkpoint(tmp_path: Path) -> None:
+    run = make_run(f"file://{tmp_path}/store", processes=2)
+    store = Store.open(run.job_uri)
+    put_prepared(store, tmp_path, {"rank": 1, "step": 12, "how": "kill"})
+    with AgentProcess(tmp_path / "node-0", run) as agent:
+        agent.annotate(make_attempt(1))
+        assert agent.wait_for_news().failure is not None
+        before = agent.metrics()
+        agent.annotate(make_attempt(2))
+        progress = agent.wait_for_news(attempt=2)
+        after = agent.metrics()
+        assert (progress.phase, progress.failure, progress.resumed_from) == ("Finished", None, 10)
+        outcome = store.get_document(names.FILE_OUTCOME, Outcome)
+        assert outcome is not None
+        assert outcome.attempt == 2
+        assert [(record.step, record.attempt) for record in read_ledger(store).checkpoints] == [(15, 2), (20, 2)]
+        labels = '{job="spam",namespace="research",node="0"}'
+        assert after[f"finetune_tokens_total{labels}"] > before[f"finetune_tokens_total{labels}"] > 0
+        assert after[f"finetune_lost_steps_total{labels}"] in {1.0, 2.0}
+        assert after[f"finetune_attempt{labels}"] == 2.0
+
+
+def _damage(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    if how == "deleted":
+        path.unlink()
+    elif how == "truncated":
+        path.write_bytes(data[: len(data) // 2])
+    else:
+        path.write_bytes(b"!" + data[1:])
+
+
+@pytest.mark.parametrize(
+    ("file", "how"),
+    [("node-0/shard-0.bin", "truncated"), ("node-0/shard-0.bin", "deleted"), ("manifest.json", "changed")],
+)
+def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path: Path, file: str, how: str) -> None:
+    run = make_run(f"file://{tmp_path}/store")
+    store = Store.open(run.job_uri)
+    put_prepared(store, tmp_path, {"rank": 0, "step": 12, "how": "kill"})
+    with AgentProcess(tmp_path / "node-0", run) as agent:
+        agent.annotate(make_attempt(1))
+        agent.wait_for_news()
+        trusted = _trust(store)
+        assert store.folder is not None
+        _damage(store.folder / "checkpoints" / "step-00000010-a1" / file, how)
+        agent.annotate(make_attempt(2, checkpoints=trusted))
+        progress = agent.wait_for_resume(attempt=2)
+        assert progress.resumed_from == 5
+        assert [warning for warning in progress.warnings if "step-00000010-a1" in warning]
+
+
+def test_a_checkpoint_that_the_status_does_not_know_is_not_trusted(tmp_path: Path) -> None:
+    run = make_run(f"file://{tmp_path}/store", uid="0a1b2c3d-4e5f")
+    store = Store.open(run.job_uri)
+    put_prepared(store, tmp_path, {"rank": 0, "step": 12, "how": "kill"})
+    with AgentProcess(tmp_path / "node-0", run) as agent:
+        agent.annotate(make_attempt(1))
+        agent.wait_for_news()
+        trusted = _trust(store)
+        del trusted["step-00000010-a1"]
+        agent.annotate(make_attempt(2, checkpoints=trusted))
+        assert agent.wait_for_resume(attempt=2).resumed_from == 5
+
+
+def test_a_fenced_attempt_ends_its_workers_and_writes_nothing_more(tmp_path: Path) -> None:
+    run = make_run(f"file://{tmp_path}/store", steps=100_000)
+    store = Store.open(run.job_uri)
+    put_prepared(store, tmp_path)
+    with AgentProcess(tmp_path / "node-0", run) as agent:
+        agent.annotate(make_attempt(1))
+        agent.wait_for_step(6)
+        raise_fence(store, 2)
+        failure = agent.wait_for_news().failure
+        written = store.list()
+        assert failure is not None
+        assert "attempt 2 holds this job now" in failure.message
+        assert failure.failure_class == FailureClass.INFRASTRUCTURE
+        assert agent.finish() == 0
+    assert store.list() == written
+
+
+def test_an_attempt_after_the_outcome_reports_it_and_starts_nothing(tmp_path: Path) -> None:
+    run = make_run(f"file://{tmp_path}/store")
+    store = Store.open(run.job_uri)
+    outcome = Outcome(succeeded=False, reason="GateFailed", message="Not published.", attempt=1)
+    store.create(names.FILE_OUTCOME, outcome.to_json().encode())
+    with AgentProcess(tmp_path / "node-0", run) as agent:
+        agent.annotate(make_attempt(2))
+        progress = agent.wait_for_news(attempt=2)
+        assert (progress.phase, progress.outcome) == ("Finished", outcome)
+        assert not list((tmp_path / "node-0" / "work").glob("attempt-*"))
+
+
+def test_a_missing_bucket_is_a_user_error_within_seconds(tmp_path: Path, object_store: dict[str, str]) -> None:
+    run = make_run("s3://nobody-made-this-bucket/models", uid="0a1b2c3d-4e5f")
+    with AgentProcess(tmp_path / "node-0", run, environment=object_store) as agent:
+        agent.annotate(make_attempt())
+        failure = agent.wait_for_news().failure
+        assert failure is not None
+        assert (failure.failure_class, failure.reason) == (FailureClass.USER, "StorageError")
+        assert "the bucket does not exist" in failure.message
+
+
+def _trust(store: Store) -> dict[str, Any]:
+    return {record.uri.rpartition("/")[2]: record.digest for record in read_ledger(store).checkpoints}

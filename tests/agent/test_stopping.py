@@ -1,0 +1,99 @@
+"""Stopping without loss, and leaving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from finetune_contract import names
+from finetune_contract.progress import Progress
+from finetune_trainer.store.ledger import read_ledger
+from finetune_trainer.store.store import Store
+from tests.agent.make import AgentProcess, make_attempt, make_run, put_prepared
+from tests.waiting import wait_for
+
+
+def _wait_for_phase(agent: AgentProcess, phase: str) -> Progress:
+    def look() -> Progress | None:
+        progress = agent.progress()
+        return progress if progress.phase == phase else None
+
+    return wait_for(look, f"phase {phase}", seconds=30)
+
+
+def test_stop_saves_and_the_next_attempt_loses_no_step(tmp_path: Path) -> None:
+    run = make_run(f"file://{tmp_path}/store", steps=100_000)
+    store = Store.open(run.job_uri)
+    put_prepared(store, tmp_path)
+    with AgentProcess(tmp_path / "node-0", run) as agent:
+        agent.annotate(make_attempt(1))
+        agent.wait_for_step(7)
+        agent.stop()
+        stopped = agent.wait_for_news()
+        assert stopped.phase == "Stopped"
+        newest = read_ledger(store).checkpoints[-1]
+        assert (newest.step, newest.state) == (stopped.step.step, "Verified" if newest.step % 5 else "Evaluated")
+        (agent.annotations / names.FILE_STOP).unlink()
+        agent.annotate(make_attempt(2))
+        assert agent.wait_for_resume(attempt=2).resumed_from == stopped.step.step
+
+
+def test_sigterm_saves_tells_and_exits_0(tmp_path: Path) -> None:
+    run = make_run(f"file://{tmp_path}/store", steps=100_000)
+    store = Store.open(run.job_uri)
+    put_prepared(store, tmp_path)
+    with AgentProcess(tmp_path / "node-0", run) as agent:
+        agent.annotate(make_attempt(1))
+        agent.wait_for_step(7)
+        assert agent.terminate() == 0
+        assert agent.end == {"phase": "Stopped", "attempt": 1, "step": read_ledger(store).checkpoints[-1].step}
+
+
+def test_sigterm_before_any_attempt_exits_0(tmp_path: Path) -> None:
+    run = make_run(f"file://{tmp_path}/store")
+    with AgentProcess(tmp_path / "node-0", run) as agent:
+        wait_for(agent.try_progress, "the agent answers", seconds=30)
+        assert agent.is_ready()
+        assert agent.terminate() == 0
+
+
+def test_stop_while_another_node_prepares_gives_up_waiting(tmp_path: Path) -> None:
+    run = make_run(f"file://{tmp_path}/store", nodes=2)
+    with AgentProcess(tmp_path / "node-1", run, node=1) as agent:
+        agent.annotate(make_attempt(nodes=2))
+        wait_for(agent.try_progress, "the agent answers", seconds=30)
+        _wait_for_phase(agent, "Preparing")
+        agent.stop()
+        assert agent.wait_for_news().phase == "Stopped"
+
+
+def test_a_new_attempt_ends_the_workers_of_the_old_one(tmp_path: Path) -> None:
+    run = make_run(f"file://{tmp_path}/store", steps=100_000, processes=2)
+    store = Store.open(run.job_uri)
+    put_prepared(store, tmp_path)
+    with AgentProcess(tmp_path / "node-0", run) as agent:
+        agent.annotate(make_attempt(1))
+        agent.wait_for_step(6)
+        agent.annotate(make_attempt(2))
+        wait_for(lambda: agent.progress().attempt == 2, "the second attempt", seconds=30)
+        wait_for(lambda: len(agent.progress().ranks) == 2, "both ranks of the second attempt", seconds=30)
+        assert not agent.progress().news
+        agent.stop()
+        assert agent.wait_for_news(attempt=2).phase == "Stopped"
+        assert not _find_workers(agent)
+
+
+def _find_workers(agent: AgentProcess) -> list[str]:
+    """Processes that have a file of the attempt's folder open or a socket to the agent: by their session's leader."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if str(agent.folder).encode() in path.read_bytes() and _leads_session(path.parent):
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return [pid for pid in found if pid != str(agent.process.pid)]
+
+
+def _leads_session(process: Path) -> bool:
+    fields = (process / "stat").read_text().rpartition(") ")[2].split()
+    return fields[3] == process.name and fields[0] != "Z"

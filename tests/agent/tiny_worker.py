@@ -1,0 +1,179 @@
+"""A worker without tensors that speaks the real protocol and writes real files, for tests of the agent alone.
+
+What it shall do wrong stands in `behaviour.json` of its data folder: {"rank": 0, "step": 3, "how": "kill" | "raise" |
+"user-error" | "out-of-memory" | "hang"}. With several ranks a failing one makes the others report a lost peer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from finetune_contract.document import Document
+from finetune_contract.progress import EvaluationResult, StepProgress
+from finetune_trainer.errors import DataError, OutOfMemoryError, PeerLostError, StoppedError
+from finetune_trainer.messages import (
+    Envelope,
+    Evaluated,
+    Failed,
+    Finalized,
+    Heartbeat,
+    Logged,
+    Resumed,
+    SnapshotReady,
+    WorkerMessage,
+    WorkerTask,
+)
+from tests.publish.make import make_final
+
+STEP_SECONDS = 0.02
+EVALUATE_EVERY = 5
+SHARD_BYTES = 100_000
+
+
+class State(Document):
+    """Where the run stands."""
+
+    step: int = 0
+    samples: int = 0
+
+
+def main(task_json: str, connection: Connection) -> None:
+    """Train, evaluate, save, finalize; the exit code says how it ended."""
+    worker = _Worker(WorkerTask.from_json(task_json), connection)
+    try:
+        worker.run()
+    except (StoppedError, DataError, OutOfMemoryError, PeerLostError) as error:
+        if not isinstance(error, StoppedError):
+            worker.say(Failed(failure=error.to_failure(rank=worker.task.rank)))
+        sys.exit(int(error.exit_code))
+
+
+class _Worker:
+    def __init__(self, task: WorkerTask, connection: Connection) -> None:
+        self.task = task
+        self._connection = connection
+        self._stop = threading.Event()
+        self._behaviour: dict[str, Any] = {}
+        behaviour = Path(task.data_dir) / "behaviour.json"
+        if behaviour.exists() and task.attempt == 1:
+            self._behaviour = json.loads(behaviour.read_text())
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def say(self, message: WorkerMessage) -> None:
+        self._connection.send_bytes(Envelope(message=message).to_json().encode())
+
+    def run(self) -> None:
+        print(f"worker {self.task.rank} of {self.task.world_size} begins")
+        print("credentials seen:", sorted(name for name in os.environ if name.startswith("AWS_")))
+        state = self._resume()
+        last = self.task.run.resolved.max_steps or 20
+        while state.step < last:
+            if self._stop.is_set():
+                self._save(state, {})
+                raise StoppedError("stopped")
+            state = State(step=state.step + 1, samples=state.samples + 8)
+            time.sleep(STEP_SECONDS)
+            self._misbehave(state.step)
+            self._tell(state, last)
+            if state.step % EVALUATE_EVERY == 0 or state.step == last:
+                self._save(state, {"f1": state.step / (last + 1)})
+        self._finalize(last)
+
+    def _resume(self) -> State:
+        state = State()
+        if self.task.resume_dirs:
+            folder = Path(self.task.resume_dirs[0])
+            state = State.from_json((folder / "trainer_state.json").read_text())
+            assert len((folder / f"shard-{self.task.rank}.bin").read_bytes()) == SHARD_BYTES
+        if self.task.rank == 0:
+            self.say(Resumed(step=state.step))
+        return state
+
+    def _tell(self, state: State, last: int) -> None:
+        self.say(Heartbeat(rank=self.task.rank, phase="training", step=state.step, at=time.time()))
+        if self.task.rank == 0:
+            progress = StepProgress(step=state.step, total_steps=last, loss=1 / state.step, step_seconds=STEP_SECONDS)
+            self.say(
+                Logged(
+                    progress=progress,
+                    tokens_total=state.step * 100,
+                    samples_total=state.samples,
+                    data_wait_seconds=0.1,
+                    save_stall_seconds=0.2,
+                )
+            )
+
+    def _save(self, state: State, metrics: dict[str, float]) -> None:
+        folder = Path(self.task.attempt_dir) / "snapshots" / f"step-{state.step:08d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        shard = f"shard-{self.task.rank}.bin"
+        (folder / shard).write_bytes(bytes([self.task.rank]) * SHARD_BYTES)
+        files = [shard]
+        if self.task.rank == 0:
+            (folder / "weights").mkdir(exist_ok=True)
+            (folder / "weights" / "model.safetensors").write_bytes(str(state.step).encode() * 1000)
+            (folder / "trainer_state.json").write_text(state.to_json())
+            files += ["weights/model.safetensors", "trainer_state.json"]
+            if metrics:
+                self.say(Evaluated(step=state.step, split="validation", metrics=metrics, best=True))
+        leads = self.task.rank == 0
+        self.say(
+            SnapshotReady(
+                rank=self.task.rank,
+                step=state.step,
+                folder=str(folder),
+                files=tuple(files),
+                metrics=metrics if leads else {},
+                best=leads and bool(metrics),
+                state={"consumed_samples": state.samples, "world_size": self.task.world_size} if leads else {},
+            )
+        )
+
+    def _finalize(self, last: int) -> None:
+        self.say(Heartbeat(rank=self.task.rank, phase="finalizing", step=last, at=time.time()))
+        if self.task.rank != 0:
+            return
+        attempt_dir = Path(self.task.attempt_dir)
+        export = attempt_dir / "export"
+        export.mkdir(parents=True, exist_ok=True)
+        (export / "config.json").write_text("{}")
+        (export / "model.safetensors").write_bytes(b"w" * 5000)
+        evaluation = EvaluationResult(validation={"f1": 0.9}, test={"f1": 0.9, "accuracy": 0.9}, step=last)
+        final = make_final(evaluation=evaluation, best_step=last, total_steps=last)
+        (attempt_dir / "evaluation.json").write_text(final.to_json())
+        self.say(Finalized(step=last))
+
+    def _misbehave(self, step: int) -> None:
+        if self._behaviour.get("step") != step:
+            return
+        if self._behaviour["rank"] != self.task.rank:
+            raise PeerLostError("another worker is gone")
+        match self._behaviour["how"]:
+            case "kill":
+                print("about to die")
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "raise":
+                raise RuntimeError("a fault of ours")
+            case "user-error":
+                raise DataError("row 7 has no label; remove it")
+            case "out-of-memory":
+                raise OutOfMemoryError("memory did not suffice")
+            case "hang":
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                signal.pause()
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self._connection.recv_bytes()
+                self._stop.set()
+        except (EOFError, OSError):
+            os._exit(13)
