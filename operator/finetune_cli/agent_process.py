@@ -55,7 +55,7 @@ class AgentProcess:
 
     def kill(self) -> None:
         """End the agent and everything that it started, at once."""
-        for pid in (*_list_descendants(self.process.pid), self.process.pid):
+        for pid in (*list_descendants(self.process.pid), self.process.pid):
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -97,12 +97,13 @@ def find_free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _list_descendants(pid: int) -> Iterator[int]:
+def list_descendants(pid: int) -> Iterator[int]:
+    """Process ids of all children and their children, each after its own (Linux; nothing elsewhere)."""
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             text = children.read_text()
         except OSError:
             continue  # the thread ended meanwhile
         for child in text.split():
-            yield from _list_descendants(int(child))
+            yield from list_descendants(int(child))
             yield int(child)

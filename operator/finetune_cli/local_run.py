@@ -11,6 +11,7 @@ from typing import Final
 
 from finetune_cli.agent_process import AgentProcess
 from finetune_cli.display import Display
+from finetune_cli.output import talk
 from finetune_cli.run_folder import RunFolder
 from finetune_cli.stop_request import StopRequest
 from finetune_contract import names
@@ -43,6 +44,7 @@ def follow_attempt(agent: AgentProcess, folder: RunFolder, display: Display, sto
             return AttemptEnd(last, killed=True)
         if stop.wanted and not told:
             folder.annotate(names.FILE_STOP, "Stopped by the user")
+            talk().print("stopping with a checkpoint; a second Ctrl-C ends at once and loses it")
             told = True
         exit_code = agent.exit_code()
         last = agent.ask() or last

@@ -26,7 +26,12 @@ _STAGE_OF: Final[dict[AgentPhase, Stage]] = {
     "Publishing": "publish",
     "Finished": "publish",
 }
-_SHOWN_METRICS: Final = 3
+_DOING: Final[dict[AgentPhase, str]] = {
+    "Starting": "loading model",
+    "Evaluating": "validation",
+    "Stopping": "saving a checkpoint",
+}
+_SHOWN_METRICS: Final = 2
 
 
 def find_stage(phase: AgentPhase) -> Stage | None:
@@ -48,13 +53,12 @@ def describe_preparation(preparation: PreparationProgress | None, data: DataSumm
 
 def describe_training(phase: AgentPhase, step: StepProgress, metrics: Metrics) -> str:
     """Step, loss, speed and time to go; the newest validation metrics where there are any."""
-    words = {"Starting": "loading model", "Evaluating": "evaluating", "Stopping": "saving a checkpoint"}
-    parts = [words[phase]] if phase in words else []
+    parts = [_DOING[phase]] if phase in _DOING else []
     if step.total_steps:
         parts.append(f"step {step.step:,}/{step.total_steps:,}")
     if step.loss is not None:
         parts.append(f"loss {step.loss:.4g}")
-    if phase != "Starting" and step.total_steps:
+    if phase in ("Training", "Evaluating") and step.total_steps:
         parts.append(f"ETA {format_seconds(step.eta_seconds)}")
     if metrics:
         parts.append(f"validation {describe_metrics(metrics)}")

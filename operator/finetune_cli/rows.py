@@ -45,7 +45,7 @@ def _count_csv(stream: TextIO) -> int:
 
 def _count_parquet(file: Path) -> int | None:
     try:
-        from pyarrow import ArrowInvalid, parquet  # type: ignore[import-untyped]
+        from pyarrow import ArrowInvalid, parquet
     except ImportError:
         return None  # the trainer's dependencies are not installed here
     try:

@@ -1,0 +1,174 @@
+"""Jobs on this machine, on real parts: the command, the agent, DeepSpeed workers, a folder as object storage.
+
+The model is tiny and made from a config; the rows can be learnt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune_cli.agent_process import list_descendants
+from tests.cli.make import write_job
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.distributed
+
+LONG: dict[str, Any] = {"training": {"maxSteps": 400, "batchSize": 4, "learningRate": 1e-3}}
+SECONDS = 300.0
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model and rows."""
+    from tests.trainer.make import make_model_folder, make_rows
+
+    folder = tmp_path_factory.mktemp("desk")
+    make_model_folder(folder / "model")
+    rows = make_rows("text-classification", 200)
+    lines = (
+        json.dumps({"text": text, "label": label}) for text, label in zip(rows["text"], rows["label"], strict=True)
+    )
+    (folder / "train.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+class Run:
+    """A `finetune run` in a process of its own."""
+
+    def __init__(self, folder: Path, file: Path, *options: str) -> None:
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+        self.talk = folder / f"{file.stem}.talk"
+        with self.talk.open("w") as talk:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "finetune_cli", "run", file.name, "--output", "json", *options],
+                cwd=folder,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=talk,
+                text=True,
+            )
+
+    def end(self) -> tuple[int, dict[str, Any]]:
+        """Exit code and what stood on stdout."""
+        stdout, _ = self.process.communicate(timeout=SECONDS)
+        return self.process.returncode, json.loads(stdout) if stdout else {}
+
+    def said(self, words: str) -> bool:
+        return words in self.talk.read_text()
+
+    def wait_until_it_says(self, words: str) -> None:
+        wait_for(lambda: self.said(words) or self.process.poll() is not None, words, seconds=SECONDS)
+        assert self.said(words), self.talk.read_text()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that nobody has collected yet does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_a_job_ends_in_a_published_model_and_says_so_again(desk: Path) -> None:
+    change = {
+        "training": {"epochs": 2, "batchSize": 7, "learningRate": 1e-3},
+        "evaluation": {"gate": [{"metric": "accuracy", "split": "test", "min": 0.1}]},
+    }
+    file = write_job(desk, change, "whole")
+    code, report = Run(desk, file, "--processes", "2").end()
+    assert (code, report["result"]) == (0, "succeeded"), (desk / "whole.talk").read_text()
+    published = Path(report["outcome"]["published"]["uri"].removeprefix("file://"))
+    assert {"config.json", "model.safetensors", "README.md", "finetune-manifest.json"} <= {
+        each.name for each in published.iterdir()
+    }
+    assert Path(report["outcome"]["report"].removeprefix("file://")).is_file()
+    assert report["outcome"]["evaluation"]["gate"][0]["passed"] is True
+    again = Run(desk, file)
+    assert again.end() == (0, report)
+    assert again.said("has ended before")
+
+
+@pytest.fixture(scope="module")
+def stopped(desk: Path) -> tuple[int, dict[str, Any], Path]:
+    """A run that got Ctrl-C in training: exit code, report, file."""
+    file = write_job(desk, LONG, "long")
+    run = Run(desk, file)
+    run.wait_until_it_says("training: step")
+    run.process.send_signal(signal.SIGINT)
+    return (*run.end(), file)
+
+
+def test_ctrl_c_stops_with_a_checkpoint(stopped: tuple[int, dict[str, Any], Path]) -> None:
+    code, report, _ = stopped
+    assert (code, report["result"]) == (3, "stopped")
+    assert 0 < report["step"] < 400
+    assert report["message"] == f"stopped at step {report['step']}; the same command resumes there"
+
+
+def test_a_changed_job_is_refused_with_its_fields(desk: Path, stopped: tuple[int, dict[str, Any], Path]) -> None:
+    changed = write_job(desk, {**LONG, "strategy": {"method": "lora"}}, "long")
+    run = Run(desk, changed)
+    assert run.end() == (2, {})
+    assert run.said("spec.strategy.method: full -> lora")
+    assert run.said("--fresh")
+
+
+def test_the_same_command_resumes_and_ends(desk: Path, stopped: tuple[int, dict[str, Any], Path]) -> None:
+    _, before, _ = stopped
+    run = Run(desk, write_job(desk, LONG, "long"))
+    code, report = run.end()
+    assert (code, report["result"]) == (0, "succeeded"), run.talk.read_text()
+    assert run.said(f"resumes from step {before['step']}")
+    log = (desk / ".finetune" / "runs" / "long" / "agent.log").read_text()
+    steps = [int(step) for step in re.findall(r"attempt=2 rank=0\].* step (\d+)/400", log)]
+    assert min(steps) > before["step"]
+    assert report["outcome"]["attempt"] == 2
+
+
+def test_a_column_that_does_not_exist_fails_at_once_and_its_correction_starts_anew(desk: Path) -> None:
+    run = Run(desk, write_job(desk, {**LONG, "data": {"columns": {"label": "kind"}}}, "column"))
+    code, report = run.end()
+    assert (code, report["failure"]["reason"]) == (1, "DataError"), run.talk.read_text()
+    assert "kind" in report["message"]
+    short = {"training": {"maxSteps": 2, "batchSize": 4}}
+    again = Run(desk, write_job(desk, short, "column"))
+    code, report = again.end()
+    assert (code, report["result"]) == (0, "succeeded"), again.talk.read_text()
+    assert again.said("has no checkpoint yet")
+
+
+def test_a_second_ctrl_c_ends_everything_at_once(desk: Path) -> None:
+    run = Run(desk, write_job(desk, LONG, "killed"))
+    run.wait_until_it_says("training: step")
+    *others, agent = list_descendants(run.process.pid)
+    os.kill(agent, signal.SIGSTOP)  # as if the checkpoint took for ever
+    run.process.send_signal(signal.SIGINT)
+    run.wait_until_it_says("stopping with a checkpoint")
+    run.process.send_signal(signal.SIGINT)
+    code, report = run.end()
+    assert (code, report["result"]) == (1, "failed")
+    assert "ended without a checkpoint" in report["message"]
+    assert others
+    wait_for(lambda: not any(map(is_alive, [*others, agent])), "the end of agent and workers", seconds=30)
+
+
+def test_an_agent_that_dies_is_a_failure_with_its_last_lines(desk: Path) -> None:
+    run = Run(desk, write_job(desk, LONG, "lost"))
+    run.wait_until_it_says("training: step")
+    *others, agent = list_descendants(run.process.pid)
+    os.kill(agent, signal.SIGKILL)
+    code, report = run.end()
+    assert code == 1
+    assert "the agent ended by signal 9" in report["message"]
+    assert any("step" in line for line in report["failure"]["lastLines"])
+    wait_for(lambda: not any(map(is_alive, others)), "the end of the workers", seconds=30)
