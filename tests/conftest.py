@@ -67,7 +67,7 @@ def images(cluster: Path) -> dict[str, str]:
     """Return the names of the images ``operator`` and ``trainer``, built from this tree and known to the cluster."""
     try:
         return built_images.bring()
-    except (MissingToolError, BuildError) as error:
+    except (MissingToolError, BuildError, StartError) as error:
         cannot(error)
 
 

@@ -21,6 +21,7 @@ from tests.ground.cluster import is_up, running_nodes
 from tests.ground.foreign import foreign_kubeconfig
 from tests.ground.layout import current_layout
 from tests.ground.nodeimages import deliver
+from tests.ground.processes import StartError
 
 TARGETS = ("operator", "trainer")
 
@@ -86,7 +87,7 @@ def main() -> None:
     started = time.monotonic()
     try:
         names = bring(tuple(arguments.targets) or TARGETS, arguments.node)
-    except (MissingToolError, BuildError) as error:
+    except (MissingToolError, BuildError, StartError) as error:
         sys.exit(str(error))
     for name in names.values():
         print(name)

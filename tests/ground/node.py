@@ -67,7 +67,7 @@ def ctr(layout: Layout, node: int, *arguments: str) -> str:
 def import_stream(layout: Layout, node: int) -> subprocess.Popen[bytes]:
     """Start an image import that reads the archive from its standard input."""
     command = _ctr_command(layout, node, "images", "import", "--local", "-")
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def kubelet_configuration(layout: Layout, plane: ControlPlane, node: int) -> dict[str, object]:

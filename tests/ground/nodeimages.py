@@ -11,13 +11,13 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import tarfile
 from pathlib import Path
 
 from tests.ground.buildah import Buildah
 from tests.ground.layout import Layout
 from tests.ground.node import ctr, import_stream
+from tests.ground.processes import StartError
 
 LARGE_BYTES = 8 * 2**20
 REFERENCE = "org.opencontainers.image.ref.name"
@@ -55,8 +55,9 @@ def _import(layout: Layout, node: int, folder: Path, entry: dict[str, object], b
         for blob in blobs:
             path = _path(folder, blob)
             tar.add(path, arcname=str(path.relative_to(folder)), recursive=False)
+    complaint = importer.stderr.read().decode() if importer.stderr else ""
     if importer.wait() != 0:
-        raise subprocess.CalledProcessError(importer.returncode, importer.args)
+        raise StartError(f"node{node} did not take {entry['digest']}: {complaint}")
 
 
 def _entry(folder: Path, tag: str) -> dict[str, str]:
