@@ -6,12 +6,14 @@ import argparse
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.ground import binaries
 from tests.ground.cache import REPOSITORY
 from tests.ground.foreign import foreign_kubeconfig
+from tests.ground.processes import StartError
 
 CHART = REPOSITORY / "charts" / "finetune-operator"
 RELEASE = "finetune-operator"
@@ -28,7 +30,9 @@ def install(namespace: str, settings: Sequence[str] = ()) -> None:
     kubeconfig = foreign_kubeconfig() or REPOSITORY / ".cluster" / "kubeconfig"
     command = [str(helm()), "upgrade", "--install", RELEASE, str(CHART), "--namespace", namespace, "--create-namespace"]
     command += ["--wait", "--timeout", "120s", *(word for setting in settings for word in ("--set", setting))]
-    subprocess.run(command, check=True, env={**os.environ, "KUBECONFIG": str(kubeconfig)})
+    done = subprocess.run(command, check=False, env={**os.environ, "KUBECONFIG": str(kubeconfig)})
+    if done.returncode != 0:
+        raise StartError(f"the chart is not up; `kubectl --namespace {namespace} logs deploy/{RELEASE}` may say why")
 
 
 def main() -> None:
@@ -37,7 +41,10 @@ def main() -> None:
     parser.add_argument("--namespace", default="finetune-system")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     arguments = parser.parse_args()
-    install(arguments.namespace, arguments.settings)
+    try:
+        install(arguments.namespace, arguments.settings)
+    except (binaries.MissingToolError, StartError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
