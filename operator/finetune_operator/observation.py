@@ -15,7 +15,7 @@ from finetune_contract.support import check_support
 from finetune_operator.errors import UnreadableError
 from finetune_operator.plan.objects.defaults import TrainerDefaults
 from finetune_operator.plan.times import parse_time
-from finetune_operator.snapshot import Answer, Key, Pod, Rejection, Snapshot
+from finetune_operator.snapshot import Answer, Key, Pod, Snapshot
 
 SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
 """Label selector of all objects that jobs own."""
@@ -61,7 +61,6 @@ def build_snapshot(
     configs: Iterable[Owned],
     *,
     answers: Mapping[str, Answer],
-    rejection: Rejection | None,
     defaults: TrainerDefaults,
 ) -> Snapshot:
     """Everything that is known of a job; objects of a former job of the same name are left out."""
@@ -81,7 +80,6 @@ def build_snapshot(
         has_config=any(config.job_uid == metadata["uid"] for config in configs),
         pods=tuple(sorted(own, key=lambda pod: (pod.role, pod.node_index))),
         answers=answers,
-        rejection=rejection,
         defaults=defaults,
     )
 

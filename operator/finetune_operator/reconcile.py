@@ -91,27 +91,21 @@ class Reconciler:
         """`may_write` is the fence; `clock` gives seconds since 1970."""
         self._writer, self._speaker, self._caches, self._defaults = writer, speaker, caches, defaults
         self._may_write, self._clock = may_write, clock
-        self._rejections: dict[Key, Rejection] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; returns in how many seconds the next is due at the latest."""
         body = self._caches.jobs.get(key)
         if body is None:
-            self._rejections.pop(key, None)
             return None
         snapshot = self._observe(key, body)
         actions = decide(snapshot, self._clock())
         rejection = await self._create(snapshot.uid, actions)
-        if rejection is not None:
-            self._rejections[key] = rejection
-            actions = decide(replace(snapshot, rejection=rejection), self._clock())
-        else:
-            self._rejections.pop(key, None)
+        if rejection is None:
+            await self._write(snapshot, body, actions)
+            return actions.requeue_after
+        actions = decide(replace(snapshot, rejection=rejection), self._clock())
         await self._write(snapshot, body, actions)
-        again = REJECTED_AGAIN_SECONDS if rejection is not None else None
-        # A refusal that is over still stands in the status: the next pass takes it out.
-        again = 0.0 if rejection is None and snapshot.rejection is not None else again
-        return min((each for each in (again, actions.requeue_after) if each is not None), default=None)
+        return min(REJECTED_AGAIN_SECONDS, actions.requeue_after or REJECTED_AGAIN_SECONDS)
 
     def _observe(self, key: Key, body: dict[str, Any]) -> Snapshot:
         pods = list(self._caches.pods.members(key))
@@ -121,7 +115,6 @@ class Reconciler:
             pods,
             self._caches.configs.members(key),
             answers={name: answer for name, answer in answers.items() if answer is not None},
-            rejection=self._rejections.get(key),
             defaults=self._defaults,
         )
 

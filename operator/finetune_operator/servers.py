@@ -12,17 +12,16 @@ Check = Callable[[], str | None]
 
 
 @asynccontextmanager
-async def serve(port: int, routes: dict[str, Callable[[], tuple[int, bytes]]]) -> AsyncIterator[int]:
-    """Answer GET on each path with status and text; yields the port (asked for as 0: any free one)."""
+async def serve(port: int, routes: dict[str, Callable[[], tuple[int, bytes]]]) -> AsyncIterator[None]:
+    """Answer GET on each path with status and text."""
     application = web.Application()
     for path, answer in routes.items():
         application.router.add_get(path, _make_handler(answer))
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, port=port)
-        await site.start()
-        yield runner.addresses[0][1]
+        await web.TCPSite(runner, port=port).start()
+        yield
     finally:
         await runner.cleanup()
 

@@ -106,6 +106,7 @@ class Snapshot:
     answers: Mapping[str, Answer] = field(default_factory=dict)
     """Pod name -> its agent's last answer."""
     rejection: Rejection | None = None
+    """The API server's answer to what the last decision wanted created, in the same pass."""
     defaults: TrainerDefaults = field(default_factory=TrainerDefaults)
 
     @property

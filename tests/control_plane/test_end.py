@@ -277,7 +277,7 @@ def test_finished_job_deletes_itself_when_its_time_to_live_is_over() -> None:
     snapshot = step(hear(snapshot, make_answer(outcome=make_outcome())), NOW)
     snapshot = replace(snapshot, pods=())
     assert decide(snapshot, NOW + 4) == Actions(requeue_after=6.0)
-    assert decide(snapshot, NOW + 10) == Actions(delete_job=True, requeue_after=0.0)
+    assert decide(snapshot, NOW + 10) == Actions(delete_job=True)
 
 
 def test_running_job_does_not_delete_itself() -> None:

@@ -157,6 +157,10 @@ def test_silent_agent_changes_nothing() -> None:
     assert asks_for_nothing(decide(replace(snapshot, answers={}), NOW + 1000))
 
 
+def test_time_alone_changes_nothing() -> None:
+    assert asks_for_nothing(decide(make_running(), NOW + 1000))
+
+
 def test_progress_alone_is_written_every_fifteen_seconds() -> None:
     snapshot = hear(make_running(), make_answer(step=make_step(6)))
     early = decide(snapshot, NOW + 30)
@@ -243,6 +247,7 @@ def test_refused_pod_is_explained_and_tried_again() -> None:
     running = find_condition(actions.status, names.CONDITION_RUNNING)
     assert running is not None
     assert running.message == 'The API server refused a pod: exceeded quota: "small"'
+    assert actions.events == ()
 
 
 def test_missing_config_is_created_again_while_the_job_runs() -> None:

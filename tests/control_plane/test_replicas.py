@@ -13,7 +13,10 @@ from tests.waiting import wait_for
 
 
 def test_restart_changes_nothing_for_a_running_job(server: Server, kubelet: Kubelet, tmp_path: Path) -> None:
-    variables = {"FINETUNE_OPERATOR_AGENT_PORT": str(kubelet.port)}
+    variables = {
+        "FINETUNE_OPERATOR_AGENT_PORT": str(kubelet.port),
+        "FINETUNE_OPERATOR_WATCH_NAMESPACES": "default,kube-public",
+    }
     with run_operator(server, tmp_path, "before", **variables) as first:
         apply(server, "steady")
         (pod,) = kubelet.await_pods("steady", 1)

@@ -68,7 +68,8 @@ class Cluster:
         configuration = Configuration()
         try:
             if "KUBECONFIG" in os.environ or "KUBERNETES_SERVICE_HOST" not in os.environ:
-                await config.load_kube_config(client_configuration=configuration)
+                kubeconfig = os.environ.get("KUBECONFIG")
+                await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)
             else:
                 config.load_incluster_config(client_configuration=configuration)
         except config.ConfigException as error:

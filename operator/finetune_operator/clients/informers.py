@@ -63,9 +63,6 @@ class Informer(Generic[T]):
         self.synced = asyncio.Event()
         """Set once the first list is complete: what is not here does not exist."""
 
-    def __len__(self) -> int:
-        return len(self._objects)
-
     def get(self, key: Key) -> T | None:
         """One object."""
         found = self._objects.get(key)
@@ -182,12 +179,12 @@ class InformerSet(Generic[T]):
     def get(self, key: Key) -> T | None:
         """One object."""
         informer = self._find(key.namespace)
-        return informer.get(key) if informer else None
+        return informer.get(key) if informer is not None else None
 
     def members(self, group: Key) -> Iterator[T]:
         """The objects of one group."""
         informer = self._find(group.namespace)
-        return informer.members(group) if informer else iter(())
+        return informer.members(group) if informer is not None else iter(())
 
     def put(self, manifest: dict[str, Any]) -> None:
         """Take in the answer to our own write."""
@@ -200,7 +197,7 @@ class InformerSet(Generic[T]):
         return list(self._informers.values())
 
     def _find(self, namespace: str) -> Informer[T] | None:
-        return self._informers.get(namespace) or self._informers.get(None)
+        return self._informers.get(namespace, self._informers.get(None))
 
 
 def _key(manifest: dict[str, Any]) -> Key:

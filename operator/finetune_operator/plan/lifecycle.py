@@ -50,7 +50,7 @@ def _close(snapshot: Snapshot, now: float) -> Actions:
         annotate=release.annotate,
         delete_pods=release.delete_pods,
         delete_job=removal == 0.0,
-        requeue_after=_soonest(release.wait, removal),
+        requeue_after=_soonest(release.wait, removal or None),
     )
 
 
@@ -105,7 +105,8 @@ def _list_missing(
         present = {pod.node_index for pod in snapshot.trainers}
     missing = sorted(wanted - present)
     objects += [make_pod(job, resolved, snapshot.defaults, role=role, node_index=index) for index in missing]
-    return tuple(objects), (pods_created(role, len(missing)),) if missing else ()
+    created = bool(missing) and snapshot.rejection is None
+    return tuple(objects), (pods_created(role, len(missing)),) if created else ()
 
 
 def _dismiss_prepare_pod(snapshot: Snapshot, status: FineTuneJobStatus) -> tuple[Annotate, ...]:

@@ -13,6 +13,7 @@ from finetune_contract import names
 from finetune_contract.exits import FailureClass
 from finetune_contract.names import Reason
 from finetune_contract.progress import Failure, Outcome
+from finetune_contract.spec.lifecycle import LifecycleSpec
 from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.plan.attempts import find_attempt
 from finetune_operator.plan.conditions import find_condition, is_true
@@ -115,10 +116,8 @@ def _exceed_deadline(snapshot: Snapshot, now: float) -> Verdict | None:
 
 
 def _list_deadlines(snapshot: Snapshot) -> list[tuple[float, str]]:
-    status, job = snapshot.status, snapshot.job
-    if job is None:
-        return []
-    limits = job.spec.lifecycle
+    status = snapshot.status
+    limits = snapshot.job.spec.lifecycle if snapshot.job is not None else LifecycleSpec()
     deadlines = []
     if limits.active_deadline_seconds is not None and status.start_time is not None:
         deadlines.append((

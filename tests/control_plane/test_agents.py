@@ -1,0 +1,152 @@
+"""Agents are asked round and round; silence is no answer, and a stranger's answer is none either."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, web
+
+from finetune_contract import names
+from finetune_contract.progress import PreparationProgress, RankHeartbeat
+from finetune_operator.clients.agents import Agents, fetch_progress, make_agent_url
+from finetune_operator.errors import AgentError
+from finetune_operator.snapshot import Key, Pod
+from tests.control_plane.make import NOW, make_progress, make_running_pod, make_step
+
+LOCAL = replace(make_running_pod(), ip="127.0.0.1")
+
+
+class Talk:
+    """One agent that answers what it is told to, and the round that asks it."""
+
+    def __init__(self) -> None:
+        self.answer: str | None = make_progress().to_json()
+        self.asked = 0
+        self.pod: Pod | None = LOCAL
+        self.changes: list[Pod] = []
+        self.port = 0
+        self.agents = Agents(self._find, self.changes.append)
+
+    async def until(self, look: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not look():
+                await asyncio.sleep(0.002)
+
+    async def until_asked_again(self) -> None:
+        """Until an answer that was given after this call has been heard."""
+        asked = self.asked
+        await self.until(lambda: self.asked >= asked + 2)
+
+    def _find(self, key: Key) -> Pod | None:
+        return self.pod if key == LOCAL.key else None
+
+
+@asynccontextmanager
+async def talking() -> AsyncIterator[Talk]:
+    talk = Talk()
+
+    async def progress(request: web.Request) -> web.Response:
+        talk.asked += 1
+        return web.Response(text=talk.answer, status=200 if talk.answer else 500)
+
+    application = web.Application()
+    application.router.add_get(names.PATH_PROGRESS, progress)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    talk.port = runner.addresses[0][1]
+    talk.agents = Agents(talk._find, talk.changes.append, port=talk.port, interval=0.01)
+    task = asyncio.create_task(talk.agents.run())
+    try:
+        yield talk
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await runner.cleanup()
+
+
+def test_address_of_an_agent() -> None:
+    assert make_agent_url("10.0.0.1", 8080) == "http://10.0.0.1:8080/progress"
+    assert make_agent_url("fd00::1", 8080) == "http://[fd00::1]:8080/progress"
+
+
+async def test_agent_is_asked_again_and_again_but_only_news_wake_the_job() -> None:
+    async with talking() as talk:
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: len(talk.changes) == 1)
+        heartbeat = RankHeartbeat(rank=0, phase="training", step=6, at=NOW)
+        preparation = PreparationProgress(stage="read", done=1, total=2)
+        for facts in (
+            {"step": make_step(6, first_step_at=None)},
+            {"ranks": (heartbeat,), "at": NOW},
+            {"metrics": {"f1": 0.5}},
+        ):
+            talk.answer = make_progress(**facts).to_json()
+            await talk.until_asked_again()
+        assert len(talk.changes) == 1
+        talk.answer = make_progress(phase="Finalizing").to_json()
+        await talk.until(lambda: len(talk.changes) == 2)
+        talk.answer = make_progress(phase="Finalizing", preparation=preparation).to_json()
+        await talk.until(lambda: len(talk.changes) == 3)
+
+
+async def test_answer_is_dated_by_its_phase() -> None:
+    async with talking() as talk:
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: talk.agents.get(LOCAL.key) is not None)
+        first = talk.agents.get(LOCAL.key)
+        await talk.until_asked_again()
+        again = talk.agents.get(LOCAL.key)
+        assert first is not None
+        assert again is not None
+        assert again.since == first.since
+        talk.answer = make_progress(phase="Publishing").to_json()
+        await talk.until(lambda: len(talk.changes) == 2)
+        later = talk.agents.get(LOCAL.key)
+        assert later is not None
+        assert later.since > first.since
+
+
+@pytest.mark.parametrize("stranger", [{"job_uid": "other"}, {"node": 1}, {"role": "prepare"}])
+async def test_answer_of_a_stranger_at_the_same_address_is_not_heard(stranger: dict[str, Any]) -> None:
+    async with talking() as talk:
+        talk.answer = make_progress(**stranger).to_json()
+        talk.agents.ask(LOCAL.key)
+        await talk.until_asked_again()
+        assert talk.agents.get(LOCAL.key) is None
+
+
+async def test_silence_keeps_the_last_answer() -> None:
+    async with talking() as talk:
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: talk.agents.get(LOCAL.key) is not None)
+        for silence in (None, "not json", '{"unknown": 1}'):
+            talk.answer = silence
+            await talk.until_asked_again()
+        answer = talk.agents.get(LOCAL.key)
+        assert answer is not None
+        assert answer.progress == make_progress()
+
+
+async def test_pod_that_needs_no_asking_is_left_alone_and_a_gone_one_forgotten() -> None:
+    async with talking() as talk:
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: talk.agents.get(LOCAL.key) is not None)
+        talk.pod = None
+        talk.agents.ask(LOCAL.key)
+        other = Key("ml", "other")
+        talk.agents.ask(other)
+        await talk.until(lambda: len(talk.agents._queue) == 0)
+        talk.agents.forget(LOCAL.key)
+        assert talk.agents.get(LOCAL.key) is None
+
+
+async def test_agent_that_cannot_be_reached_is_an_error() -> None:
+    async with ClientSession() as session:
+        with pytest.raises(AgentError, match="did not answer as agreed"):
+            await fetch_progress(session, "http://127.0.0.1:1/progress")

@@ -1,0 +1,160 @@
+"""At most one replica leads, and never longer than its lease."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from finetune_operator.clients.cluster import LEASES, Resource
+from finetune_operator.clients.lease import Elector, LeaseTimes
+from finetune_operator.errors import LeaseLostError, UnavailableError
+from finetune_operator.snapshot import Key
+from tests.control_plane.faults import FakeCluster, Manifest
+
+KEY = Key("system", "finetune-operator")
+FAST = LeaseTimes(duration=0.6, renew_deadline=0.3, retry=0.05)
+
+
+def make_elector(cluster: FakeCluster, identity: str, times: LeaseTimes = FAST) -> Elector:
+    return Elector(cluster, KEY, identity, times)
+
+
+def holder(cluster: FakeCluster) -> Any:
+    return cluster.objects["leases", KEY]["spec"]["holderIdentity"]
+
+
+async def until_leading(elector: Elector) -> None:
+    await asyncio.wait_for(elector.leading.wait(), 10)
+
+
+async def test_first_candidate_leads_and_the_second_waits() -> None:
+    cluster = FakeCluster()
+    one, two = make_elector(cluster, "one"), make_elector(cluster, "two")
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one.run())]
+        await until_leading(one)
+        tasks.append(group.create_task(two.run()))
+        renewals = cluster.calls.count("replace leases/finetune-operator")
+        while cluster.calls.count("replace leases/finetune-operator") < renewals + 5:
+            await asyncio.sleep(0.01)
+        assert (one.is_leading(), two.is_leading(), holder(cluster)) == (True, False, "one")
+        for task in tasks:
+            task.cancel()
+
+
+async def test_released_lease_is_taken_at_once() -> None:
+    cluster = FakeCluster()
+    slow = LeaseTimes(duration=3600, renew_deadline=1800, retry=0.05)
+    one, two = make_elector(cluster, "one", slow), make_elector(cluster, "two", slow)
+    async with asyncio.TaskGroup() as group:
+        first, second = group.create_task(one.run()), group.create_task(two.run())
+        await until_leading(one)
+        first.cancel()
+        await one.release()
+        assert not one.is_leading()
+        await until_leading(two)
+        assert holder(cluster) == "two"
+        assert cluster.objects["leases", KEY]["spec"]["leaseTransitions"] == 1
+        second.cancel()
+
+
+async def test_lease_of_a_dead_leader_is_taken_after_its_time() -> None:
+    cluster = FakeCluster()
+    dead = make_elector(cluster, "dead")
+    task = asyncio.create_task(dead.run())
+    await until_leading(dead)
+    task.cancel()
+    heir = make_elector(cluster, "heir")
+    task = asyncio.create_task(heir.run())
+    await until_leading(heir)
+    assert not dead.is_leading()
+    task.cancel()
+
+
+async def test_leader_that_cannot_renew_stops() -> None:
+    cluster = FakeCluster()
+    elector = make_elector(cluster, "one")
+    task = asyncio.create_task(elector.run())
+    await until_leading(elector)
+    cluster.failures = [UnavailableError("away")] * 1000
+    with pytest.raises(LeaseLostError):
+        await asyncio.wait_for(task, 10)
+    assert not elector.is_leading()
+
+
+async def test_leader_whose_api_server_hangs_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster()
+    elector = make_elector(cluster, "one")
+    task = asyncio.create_task(elector.run())
+    await until_leading(elector)
+
+    async def hang(resource: Resource, key: Key, timeout: float = 1.0) -> Manifest:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(cluster, "get", hang)
+    with pytest.raises(LeaseLostError):
+        await asyncio.wait_for(task, 10)
+
+
+async def test_leader_whose_lease_was_taken_stops_at_once() -> None:
+    cluster = FakeCluster()
+    elector = make_elector(cluster, "one", LeaseTimes(duration=3600, renew_deadline=1800, retry=0.05))
+    task = asyncio.create_task(elector.run())
+    await until_leading(elector)
+    lease = await cluster.get(LEASES, KEY)
+    lease["spec"] |= {"holderIdentity": "usurper", "renewTime": "later"}
+    cluster.store(LEASES, lease)
+    with pytest.raises(LeaseLostError):
+        await asyncio.wait_for(task, 10)
+
+
+async def test_lost_race_is_no_leadership(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster()
+    elector = make_elector(cluster, "late")
+    cluster.store(LEASES, elector._make_lease() | {"spec": {"holderIdentity": ""}})
+    get = cluster.get
+
+    async def get_then_lose(resource: Resource, key: Key, timeout: float = 1.0) -> Manifest:
+        lease = await get(resource, key, timeout)
+        winner = elector._make_lease()
+        winner["spec"]["holderIdentity"] = "winner"
+        cluster.store(LEASES, winner)
+        return lease
+
+    monkeypatch.setattr(cluster, "get", get_then_lose)
+    assert not await elector._try_in_time()
+    assert holder(cluster) == "winner"
+
+
+async def test_release_that_fails_is_left_to_time() -> None:
+    cluster = FakeCluster()
+    elector = make_elector(cluster, "one")
+    task = asyncio.create_task(elector.run())
+    await until_leading(elector)
+    task.cancel()
+    cluster.failures = [UnavailableError("away")]
+    await elector.release()
+    assert not elector.is_leading()
+    assert holder(cluster) == "one"
+
+
+async def test_candidate_that_never_led_releases_nothing() -> None:
+    cluster = FakeCluster()
+    await make_elector(cluster, "one").release()
+    assert cluster.calls == []
+
+
+async def test_leader_does_not_release_anothers_lease() -> None:
+    cluster = FakeCluster()
+    elector = make_elector(cluster, "one")
+    task = asyncio.create_task(elector.run())
+    await until_leading(elector)
+    task.cancel()
+    lease = await cluster.get(LEASES, KEY)
+    lease["spec"]["holderIdentity"] = "two"
+    cluster.store(LEASES, lease)
+    await elector.release()
+    assert holder(cluster) == "two"

@@ -1,0 +1,199 @@
+"""The small parts around the process: settings, errors, metrics, HTTP, events."""
+
+from __future__ import annotations
+
+import aiohttp
+import pytest
+
+from finetune_contract import names
+from finetune_operator import errors
+from finetune_operator.clients.cluster import EVENTS, JOBS
+from finetune_operator.errors import SettingsError, UnavailableError, map_status
+from finetune_operator.metrics import Metrics
+from finetune_operator.plan.events import Event
+from finetune_operator.plan.objects.defaults import TrainerDefaults
+from finetune_operator.recorder import Recorder, make_event
+from finetune_operator.servers import answer_check, serve
+from finetune_operator.settings import Settings, read_settings
+from finetune_operator.snapshot import Key
+from finetune_operator.version import VERSION
+from tests.control_plane.faults import FakeCluster
+from tests.control_plane.kubelet import find_port
+from tests.control_plane.make import UID
+
+KEY = Key("ml", "spam")
+EVENT = Event("Warning", "PodLost", "Failed", "a pod was lost")
+MOMENT = "2027-01-15T08:00:00.000000Z"
+
+
+def test_settings_of_an_installation_are_read() -> None:
+    environment = {
+        "FINETUNE_OPERATOR_TRAINER_IMAGE": "mine:2",
+        "FINETUNE_OPERATOR_TRAINER_IMAGE_PULL_POLICY": "IfNotPresent",
+        "FINETUNE_OPERATOR_TRAINER_SERVICE_ACCOUNT": "trainer",
+        "FINETUNE_OPERATOR_WATCH_NAMESPACES": "ml, prod,,ml",
+        "FINETUNE_OPERATOR_LOG_LEVEL": "debug",
+        "FINETUNE_OPERATOR_WORKERS": "4",
+        "FINETUNE_OPERATOR_AGENT_PORT": "3",
+        "FINETUNE_OPERATOR_METRICS_PORT": "1",
+        "FINETUNE_OPERATOR_PROBE_PORT": "2",
+        "POD_NAMESPACE": "system",
+        "POD_NAME": "operator-1",
+    }
+    settings = read_settings(environment)
+    assert settings == Settings(
+        trainer=TrainerDefaults("mine:2", "IfNotPresent", "trainer"),
+        watch_namespaces=("ml", "prod"),
+        namespace="system",
+        identity="operator-1",
+        log_level="DEBUG",
+        workers=4,
+        agent_port=3,
+        metrics_port=1,
+        probe_port=2,
+    )
+    assert settings.scopes == ("ml", "prod")
+
+
+def test_without_settings_the_whole_cluster_is_watched_with_our_own_image() -> None:
+    settings = read_settings({})
+    assert settings.scopes == (None,)
+    assert settings.trainer == TrainerDefaults(image=f"ghcr.io/finetune-operator/trainer:{VERSION}")
+    assert settings.namespace == "default"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("LOG_LEVEL", "loud", "FINETUNE_OPERATOR_LOG_LEVEL is LOUD: choose one of DEBUG, INFO, WARNING, ERROR"),
+        ("WORKERS", "many", "FINETUNE_OPERATOR_WORKERS is many: write a whole number"),
+    ],
+)
+def test_wrong_setting_is_named_with_its_remedy(name: str, value: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        read_settings({f"FINETUNE_OPERATOR_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, errors.InvalidError),
+        (401, errors.ForbiddenError),
+        (403, errors.ForbiddenError),
+        (404, errors.NotFoundError),
+        (409, errors.ConflictError),
+        (410, errors.GoneError),
+        (422, errors.InvalidError),
+        (429, errors.UnavailableError),
+        (500, errors.UnavailableError),
+    ],
+)
+def test_status_of_the_api_server_becomes_our_error(status: int, kind: type[Exception]) -> None:
+    error = map_status(status, "no")
+    assert (type(error), str(error)) == (kind, "no")
+
+
+def test_paths_of_resources() -> None:
+    assert JOBS.path(None) == "/apis/finetune.dev/v1alpha1/finetunejobs"
+    assert JOBS.path("ml", "spam", "status") == "/apis/finetune.dev/v1alpha1/namespaces/ml/finetunejobs/spam/status"
+
+
+def test_event_is_about_its_job() -> None:
+    manifest = make_event(KEY, UID, EVENT, "operator-1", MOMENT)
+    name = manifest["metadata"].pop("name")
+    assert name.startswith("spam.")
+    assert manifest == {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"namespace": "ml"},
+        "regarding": {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "name": "spam",
+            "namespace": "ml",
+            "uid": UID,
+        },
+        "type": "Warning",
+        "reason": "PodLost",
+        "action": "Failed",
+        "note": "a pod was lost",
+        "eventTime": MOMENT,
+        "reportingController": "finetune.dev/finetune-operator",
+        "reportingInstance": "operator-1",
+    }
+
+
+async def test_same_event_again_becomes_a_series_of_one_object() -> None:
+    cluster = FakeCluster()
+    recorder = Recorder(cluster, "operator-1")
+    for _ in range(3):
+        await recorder.record(KEY, UID, EVENT)
+    events = [value for (plural, _), value in cluster.objects.items() if plural == EVENTS.plural]
+    assert [event["series"]["count"] for event in events] == [3]
+
+
+async def test_event_that_cannot_be_written_stops_nothing() -> None:
+    cluster = FakeCluster()
+    cluster.failures = [UnavailableError("away")]
+    await Recorder(cluster, "operator-1").record(KEY, UID, EVENT)
+    assert cluster.objects == {}
+
+
+METRIC_NAMES = {
+    "controller_runtime_reconcile_total",
+    "controller_runtime_reconcile_time_seconds",
+    "workqueue_depth",
+    "workqueue_adds_total",
+    "workqueue_retries_total",
+    "workqueue_queue_duration_seconds",
+    "workqueue_work_duration_seconds",
+    "rest_client_requests_total",
+    "leader_election_master_status",
+    "finetune_jobs",
+}
+
+
+def test_names_of_metrics_are_a_promise() -> None:
+    metrics = Metrics()
+    metrics.follow(lambda: ["Running", "Running"], lambda: True, "lease")
+    metrics.added(1)
+    metrics.taken(0, 0.1)
+    metrics.retried()
+    metrics.reconciled("success", 0.1)
+    text = metrics.render().decode()
+    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert {name for name in families if not name.endswith("_created")} == METRIC_NAMES
+    for line in (
+        'controller_runtime_reconcile_total{controller="finetunejob",result="success"} 1.0',
+        'workqueue_adds_total{name="finetunejob"} 1.0',
+        'leader_election_master_status{name="lease"} 1.0',
+        'finetune_jobs{phase="Running"} 2.0',
+        'finetune_jobs{phase="Failed"} 0.0',
+    ):
+        assert line in text
+
+
+async def test_requests_are_counted_by_code_and_method() -> None:
+    metrics, port = Metrics(), find_port()
+    async with (
+        serve(port, {"/": lambda: (404, b"")}),
+        aiohttp.ClientSession(trace_configs=[metrics.make_trace()]) as session,
+    ):
+        async with session.get(f"http://127.0.0.1:{port}/"):
+            pass
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get("http://127.0.0.1:1/")
+    text = metrics.render().decode()
+    assert 'rest_client_requests_total{code="404",method="GET"} 1.0' in text
+    assert 'rest_client_requests_total{code="<error>",method="GET"} 1.0' in text
+
+
+@pytest.mark.parametrize(("wrong", "answer"), [(None, (200, "ok\n")), ("too slow", (503, "too slow\n"))])
+async def test_probe_says_what_is_wrong(wrong: str | None, answer: tuple[int, str]) -> None:
+    port = find_port()
+    async with (
+        serve(port, {"/healthz": answer_check(lambda: wrong)}),
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/healthz") as response,
+    ):
+        assert (response.status, await response.text()) == answer
