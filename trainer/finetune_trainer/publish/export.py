@@ -8,24 +8,24 @@ from typing import Any
 
 import torch
 from torch.nn import Module
-from transformers import PreTrainedModel
 
 from finetune_contract.names import ADAPTER_FOLDER
 from finetune_trainer.strategies.strategy import Strategy
 
 
-def export_model(model: Module, strategy: Strategy, tokenizer: Any, base: Path, folder: Path) -> PreTrainedModel:
-    """Merge the trained model and write config, safetensors, tokenizer and (for adapters) the adapter beside them.
+def export_model(
+    model: Module, strategy: Strategy, tokenizer: Any, base: Path, *, base_name: str, folder: Path
+) -> None:
+    """Write config, safetensors and tokenizer of the merged model; an adapter lies beside them in `adapter/`.
 
-    The weights have the number type of the base model's, which is what users of the base model expect.
+    `base` is the pre-trained model's folder, whose number type the weights get, since that is what its users expect;
+    `base_name` is the model's name for other people.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    adapter = folder / ADAPTER_FOLDER if strategy.method != "full" else None
-    plain = strategy.merge(model, adapter)
-    plain = plain.to(read_dtype(base))
-    plain.save_pretrained(str(folder))
+    if strategy.write_adapter is not None:
+        strategy.write_adapter(model, base_name, folder / ADAPTER_FOLDER)
+    strategy.merge(model).to(read_dtype(base)).save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
-    return plain
 
 
 def read_dtype(base: Path) -> torch.dtype:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch.nn import Module
 from transformers import PreTrainedModel
 
@@ -18,8 +16,8 @@ def prepare(model: PreTrainedModel, spec: StrategySpec, task: Task) -> Module:
     return trained
 
 
-def merge(model: Module, adapter_folder: Path | None) -> PreTrainedModel:
-    """Nothing to merge, and no adapter to write."""
+def merge(model: Module) -> PreTrainedModel:
+    """Nothing to merge."""
     if not isinstance(model, PreTrainedModel):
         raise TypeError(f"full fine-tuning trains a transformers model, not {type(model).__name__}")
     return model

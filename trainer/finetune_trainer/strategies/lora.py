@@ -31,16 +31,26 @@ def prepare(model: PreTrainedModel, spec: StrategySpec, task: Task) -> nn.Module
     return adapted
 
 
-def merge(model: nn.Module, adapter_folder: Path | None) -> PreTrainedModel:
-    """The adapters added into the weights; the adapter alone is written to the folder."""
+def write_adapter(model: nn.Module, base: str, folder: Path) -> None:
+    """The adapter alone, in PEFT's own layout; `base` names the model that it belongs to."""
+    adapted = _as_adapted(model)
+    for config in adapted.peft_config.values():
+        config.base_model_name_or_path = base
+    adapted.save_pretrained(str(folder))
+    # PEFT's card is an empty form; the published folder has a card of its own.
+    (folder / "README.md").unlink(missing_ok=True)
+
+
+def merge(model: nn.Module) -> PreTrainedModel:
+    """The adapters added into the weights."""
+    merged: PreTrainedModel = _as_adapted(model).merge_and_unload(safe_merge=True)
+    return merged
+
+
+def _as_adapted(model: nn.Module) -> PeftModel:
     if not isinstance(model, PeftModel):
         raise TypeError(f"LoRA trains a PEFT model, not {type(model).__name__}")
-    if adapter_folder is not None:
-        model.save_pretrained(str(adapter_folder))
-        # PEFT's card is an empty form; the published folder has a card of its own.
-        (adapter_folder / "README.md").unlink(missing_ok=True)
-    merged: PreTrainedModel = model.merge_and_unload(safe_merge=True)
-    return merged
+    return model
 
 
 def find_targets(model: PreTrainedModel, whole: tuple[str, ...]) -> str:

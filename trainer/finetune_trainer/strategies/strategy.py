@@ -26,13 +26,15 @@ class Strategy:
     method: str
     prepare: Callable[[PreTrainedModel, StrategySpec, Task], Module]
     """The model as it is trained: what is frozen, what is added."""
-    merge: Callable[[Module, Path | None], PreTrainedModel]
-    """The trained model as a plain transformers model; an adapter is also written to the folder, where one is given."""
+    write_adapter: Callable[[Module, str, Path], None] | None
+    """Write what was added to the model, named by the model it belongs to, into a folder; None: nothing is added."""
+    merge: Callable[[Module], PreTrainedModel]
+    """The trained model as a plain transformers model."""
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "full": Strategy(method="full", prepare=full.prepare, merge=full.merge),
-    "lora": Strategy(method="lora", prepare=lora.prepare, merge=lora.merge),
+    "full": Strategy(method="full", prepare=full.prepare, write_adapter=None, merge=full.merge),
+    "lora": Strategy(method="lora", prepare=lora.prepare, write_adapter=lora.write_adapter, merge=lora.merge),
 }
 
 

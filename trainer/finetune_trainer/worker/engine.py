@@ -5,7 +5,7 @@ The loop owns the boundary of a step and divides the loss itself, so DeepSpeed's
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import deepspeed
 import torch
@@ -17,6 +17,9 @@ from finetune_contract.spec import TrainingSpec
 from finetune_trainer.worker.ranks import Ranks
 from finetune_trainer.worker.schedule import Schedule
 
+OWNED: Final = ("train_batch_size", "optimizer", "scheduler")
+"""DeepSpeed's keys that the loop itself stands for."""
+
 
 def make_deepspeed_config(run: RunConfig) -> dict[str, Any]:
     """DeepSpeed's configuration: the user's keys, under ours. Pure."""
@@ -27,7 +30,7 @@ def make_deepspeed_config(run: RunConfig) -> dict[str, Any]:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": resolved.device == "cuda"}
     if offload == "parameters":
         zero["offload_param"] = {"device": "cpu", "pin_memory": resolved.device == "cuda"}
-    users = dict(training.deepspeed.config or {})
+    users = {key: value for key, value in (training.deepspeed.config or {}).items() if key not in OWNED}
     return {
         **users,
         "train_micro_batch_size_per_gpu": 1,

@@ -89,7 +89,8 @@ def _export(materials: Materials, best: Path, folder: Path) -> None:
     base = read_model(materials, DTYPES[materials.run.resolved.precision])
     model = materials.strategy.prepare(base, materials.run.spec.strategy, materials.task)
     read_weights(model, best)
-    export_model(model, materials.strategy, materials.tokenizer, materials.model_dir, folder)
+    name = materials.run.spec.model.source.removeprefix("hf://")
+    export_model(model, materials.strategy, materials.tokenizer, materials.model_dir, base_name=name, folder=folder)
     logger.info("exported the weights to %s", folder)
 
 

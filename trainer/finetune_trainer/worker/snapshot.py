@@ -54,7 +54,9 @@ def write_snapshot(engine: Any, state: TrainerState, attempt_dir: Path, ranks: R
 
 
 def _make_message(folder: Path, state: TrainerState, evaluated: bool, ranks: Ranks) -> SnapshotReady:
-    files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    # DeepSpeed also leaves scripts there, which are nothing that a resume needs.
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".py"]
+    files = [path.relative_to(folder).as_posix() for path in paths]
     speaks = ranks.is_first
     return SnapshotReady(
         rank=ranks.rank,

@@ -55,19 +55,20 @@ def train(run: Run) -> TrainerState:
         # The attempt before was stopped within this evaluation.
         _evaluate_and_save(run)
     interval = _Interval(first_step=run.state.step + 1)
-    waited_since = time.monotonic()
+    since = time.monotonic()
     for step in _remaining_steps(run):
-        began = time.monotonic()
-        run.meter.data_wait_seconds += began - waited_since
-        interval.add(_train_one(run, step), step)
-        run.meter.count(step, time.monotonic() - began)
+        run.meter.data_wait_seconds += time.monotonic() - since
+        learning_rate = float(run.engine.get_lr()[0])
+        interval.add(_train_one(run, step), step.targets, learning_rate)
+        run.meter.count(step, time.monotonic() - since)
+        since = time.monotonic()
         run.link.beat("training", step.number)
         signal = run.votes.poll(_wants_save(run))
         if run.schedule.logs_at(step.number):
             _log(run, interval)
             interval = _Interval(first_step=step.number + 1)
-        _act_between_steps(run, signal)
-        waited_since = time.monotonic()
+        if _act_between_steps(run, signal):
+            since = time.monotonic()
         if run.state.best.has_run_out(run.materials.run.spec.evaluation.early_stopping):
             logger.info("early stopping after step %d", step.number)
             break
@@ -84,9 +85,10 @@ class _Interval:
     learning_rate: float = 0.0
     loss_sum: Tensor | None = None
 
-    def add(self, loss: Tensor, step: Step) -> None:
+    def add(self, loss: Tensor, targets: int, learning_rate: float) -> None:
         self.loss_sum = loss if self.loss_sum is None else self.loss_sum + loss
-        self.targets += step.targets
+        self.targets += targets
+        self.learning_rate = learning_rate
 
 
 def _remaining_steps(run: Run) -> Any:
@@ -120,22 +122,25 @@ def _log(run: Run, interval: _Interval) -> None:
             f"the loss of steps {interval.first_step} to {step} is {loss}; lower training.learningRate, "
             "or look at the rows of these steps"
         )
-    learning_rate = float(run.engine.get_lr()[0])
-    values = {"train/loss": loss, "train/learning_rate": learning_rate}
+    values = {"train/loss": loss, "train/learning_rate": interval.learning_rate}
     run.state = run.state.model_copy(update={"curves": add_points(run.state.curves, step, values)})
     if run.ranks.is_first:
-        message: Logged = run.meter.report(step, loss, learning_rate)
+        message: Logged = run.meter.report(step, loss, interval.learning_rate)
         logger.info("step %d/%d: loss %.4f", step, run.schedule.total_steps, loss)
         run.link.send(message)
 
 
-def _act_between_steps(run: Run, signal: Signal) -> None:
+def _act_between_steps(run: Run, signal: Signal) -> bool:
+    """Stop, evaluate or save where it is due; whether anything was done."""
     if signal is Signal.STOP:
         _stop(run)
     if run.schedule.evaluates_at(run.state.step):
         _evaluate_and_save(run)
     elif signal is Signal.SAVE or run.schedule.saves_at(run.state.step):
         _save(run)
+    else:
+        return False
+    return True
 
 
 def _wants_save(run: Run) -> bool:

@@ -1,0 +1,100 @@
+"""Small pure decisions of the worker: curves, whose file it is, which checkpoint, what an exception means."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from finetune_contract.exits import WorkerExit
+from finetune_contract.report import CurvePoint
+from finetune_trainer.errors import DataError, UserError
+from finetune_trainer.worker.engine import make_deepspeed_config
+from finetune_trainer.worker.failure import map_error
+from finetune_trainer.worker.flops import count_flops_per_token
+from finetune_trainer.worker.resume import choose_common, find_mismatch
+from finetune_trainer.worker.snapshot import is_written_by
+from finetune_trainer.worker.state import MOST_POINTS, TrainerState, add_points
+from tests.trainer.make import make_run
+
+
+def test_points_are_added_to_curves_by_name() -> None:
+    curves = add_points({"a": (CurvePoint(step=1, value=0.5),)}, 2, {"a": 0.4, "b": 1.0})
+    assert curves == {
+        "a": (CurvePoint(step=1, value=0.5), CurvePoint(step=2, value=0.4)),
+        "b": (CurvePoint(step=2, value=1.0),),
+    }
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_first_and_last_point() -> None:
+    points = tuple(CurvePoint(step=step, value=0.0) for step in range(MOST_POINTS))
+    thinned = add_points({"a": points}, MOST_POINTS, {"a": 1.0})["a"]
+    assert (len(thinned), thinned[0].step, thinned[-1].step) == (MOST_POINTS // 2 + 1, 0, MOST_POINTS)
+
+
+@pytest.mark.parametrize(
+    ("file", "rank", "local_rank", "own"),
+    [
+        ("engine/zero_pp_rank_3_mp_rank_00_optim_states.pt", 3, 1, True),
+        ("engine/zero_pp_rank_3_mp_rank_00_optim_states.pt", 2, 0, False),
+        ("engine/bf16_zero_pp_rank_12_mp_rank_00_optim_states.pt", 1, 0, False),
+        ("engine/mp_rank_00_model_states.pt", 2, 0, True),
+        ("engine/mp_rank_00_model_states.pt", 3, 1, False),
+        ("random-rank-3.pt", 3, 1, True),
+        ("trainer_state.json", 0, 0, True),
+    ],
+)
+def test_every_file_of_a_checkpoint_has_one_owner_on_a_node(file: str, rank: int, local_rank: int, own: bool) -> None:
+    assert is_written_by(file, rank, local_rank) is own
+
+
+def test_the_newest_checkpoint_that_all_ranks_hold_comes_first() -> None:
+    assert choose_common([["step-3", "step-2", "step-1"], ["step-2", "step-1"]]) == ["step-2", "step-1"]
+    assert choose_common([["step-3"], []]) == []
+
+
+def test_a_checkpoint_of_other_data_or_stage_is_passed_over_with_a_reason() -> None:
+    fresh = TrainerState(zero_stage=2, data_fingerprint="a")
+    assert find_mismatch(fresh, fresh) == ""
+    assert "ZeRO stage 1" in find_mismatch(fresh.model_copy(update={"zero_stage": 1}), fresh)
+    assert "other data" in find_mismatch(fresh.model_copy(update={"data_fingerprint": "b"}), fresh)
+
+
+def test_a_checkpoint_of_another_world_size_is_refused_with_the_remedy() -> None:
+    with pytest.raises(UserError, match="written by 2 processes and this attempt has 1; start with 2"):
+        find_mismatch(TrainerState(world_size=2), TrainerState(world_size=1))
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DataError("bad"), WorkerExit.USER_ERROR),
+        (MemoryError(), WorkerExit.OUT_OF_MEMORY),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), WorkerExit.OUT_OF_MEMORY),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8 bytes"), WorkerExit.OUT_OF_MEMORY),
+        (RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:1234"), WorkerExit.PEER_LOST),
+        (ConnectionResetError("reset"), WorkerExit.PEER_LOST),
+        (RuntimeError("shapes do not match"), 1),
+        (KeyError("gloo"), 1),
+    ],
+)
+def test_an_exception_has_one_exit_code(error: Exception, code: int) -> None:
+    assert map_error(error).exit_code == code
+
+
+def test_users_keys_go_under_ours_in_deepspeeds_configuration() -> None:
+    users = {"zero_optimization": {"stage": 0, "reduce_bucket_size": 1000}, "train_batch_size": 7, "wandb": {}}
+    spec = {"training": {"maxGradNorm": 0.5, "deepspeed": {"config": users, "offload": "optimizer"}}}
+    config = make_deepspeed_config(make_run(spec=spec, zero_stage=2, precision="bf16"))
+    assert config["zero_optimization"] == {
+        "stage": 2,
+        "reduce_bucket_size": 1000,
+        "offload_optimizer": {"device": "cpu", "pin_memory": False},
+    }
+    assert (config["bf16"], config["fp16"], config["gradient_clipping"]) == ({"enabled": True}, {"enabled": False}, 0.5)
+    assert "train_batch_size" not in config
+
+
+def test_operations_a_token_follow_the_stated_formula() -> None:
+    shape = {"parameters": 1000, "layers": 2, "hidden_size": 8, "row_tokens": 10.0}
+    assert count_flops_per_token(**shape, all_trained=True) == 6 * 1000 + 12 * 2 * 8 * 10
+    assert count_flops_per_token(**shape, all_trained=False) == 4 * 1000 + 8 * 2 * 8 * 10
