@@ -161,6 +161,7 @@ _SENTENCES: Final[Mapping[str, _Describe]] = {
     "missing": _describe_missing,
     "extra_forbidden": _describe_unknown,
     "literal_error": _describe_choice,
+    "enum": _describe_choice,
     "string_pattern_mismatch": _describe_pattern,
     "model_type": _describe_type("a map of fields", _MAP),
     "dict_type": _describe_type("a map", _MAP),

@@ -45,8 +45,7 @@ def render_reference(crd: Node, notice: str) -> str:
 def _render_tree(path: str, node: Node, level: int) -> Iterator[str]:
     """A section for an object, then one for each object below it."""
     yield f"{'#' * level} {path}"
-    if node.get("description"):
-        yield node["description"]
+    yield node["description"]
     required = node.get("required", [])
     rows = [
         (f"`{name}`{' (required)' if name in required else ''}", _type_of(child, f"{path}.{name}"), _meaning(child))

@@ -52,9 +52,20 @@ class Server:
         """One request; a body that is text is sent as it is."""
         text = body if isinstance(body, str) else json.dumps(body)
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": kind, "Accept": "application/json"}
-        self.connection.request(method, path, text.encode() if body is not None else None, headers)
-        answer = self.connection.getresponse()
-        return Answer(answer.status, json.load(answer))
+        arguments = (method, path, text.encode() if body is not None else None, headers)
+        try:
+            return self._ask(*arguments)
+        except http.client.RemoteDisconnected:  # the server closes a connection that was idle for long
+            return self._ask(*arguments)
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
+        try:
+            self.connection.request(method, path, body, headers)
+            answer = self.connection.getresponse()
+            return Answer(answer.status, json.load(answer))
+        except (OSError, http.client.HTTPException):
+            self.connection.close()  # the next request opens it anew
+            raise
 
     def try_create(self, job: dict[str, Any] | str) -> Answer:
         """Ask whether a job, as data or as YAML text, would be created; nothing is kept."""
@@ -88,7 +99,7 @@ def connect(kubeconfig: Path) -> Server:
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
     authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
     context = ssl.create_default_context(cadata=authority)
-    connection = http.client.HTTPSConnection(urlsplit(cluster["server"]).netloc, context=context, timeout=30)
+    connection = http.client.HTTPSConnection(urlsplit(cluster["server"]).netloc, context=context, timeout=120)
     return Server(kubeconfig, connection, user["token"])
 
 

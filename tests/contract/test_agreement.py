@@ -49,8 +49,8 @@ def _list_edges() -> Iterator[tuple[Path, Any]]:
 
 def _edges_of(node: Data, path: Path) -> Iterator[tuple[Path, Any]]:
     """Edge values of one field, then of the fields below it."""
-    values = {"integer": _whole_edges, "number": _number_edges, "string": _text_edges, "array": _list_edge}
-    for value in (*values.get(node["type"], _no_edges)(node), *_WRONG_TYPES):
+    values = {"integer": _whole_edges, "number": _number_edges, "string": _text_edges, "array": _list_edges_of}
+    for value in (*values.get(node["type"], _no_edges)(node), *_WRONG[node["type"]]):
         yield path, value
     for name, child in node.get("properties", {}).items():
         yield from _edges_of(child, (*path, name))
@@ -58,12 +58,19 @@ def _edges_of(node: Data, path: Path) -> Iterator[tuple[Path, Any]]:
         yield from _edges_of(node["items"], (*path, 0))
 
 
-_WRONG_TYPES: tuple[Any, ...] = ("text", 7, True, [], {}, [None], {"unknown": 1}, {"unknown": None}, None)
+_WRONG: dict[str, tuple[Any, ...]] = {
+    "integer": ("text", True, {}),
+    "number": ("text", True, {}),
+    "string": (7, True, {}),
+    "boolean": ("text", 7, {}),
+    "array": ("text", {}, [], [None], None),
+    "object": ("text", [], {}, {"unknown": 1}, {"unknown": None}, None),
+}
 
 
 def _whole_edges(node: Data) -> list[Any]:
     low, high = node.get("minimum", 0), node.get("maximum", 10)
-    return [low, low - 1, high, high + 1, float(low), low + 0.5]
+    return [low, low - 1, high, high + 1, float(low), low + 0.5, None]
 
 
 def _number_edges(node: Data) -> list[Any]:
@@ -87,7 +94,7 @@ def _text_edges(node: Data) -> list[Any]:
     ]
 
 
-def _list_edge(node: Data) -> list[Any]:
+def _list_edges_of(node: Data) -> list[Any]:
     high = node.get("maxItems", 1)
     return [["a"] * (high + 1), [{"name": "a"}] * 2, [{"name": f"n{number}"} for number in range(high)]]
 

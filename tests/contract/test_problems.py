@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from pydantic import ValidationError
+from typing import Annotated
 
+import pytest
+from pydantic import Field, ValidationError
+
+from finetune_contract.document import Document
 from finetune_contract.problems import Problem, format_problems, list_problems
 from finetune_contract.spec import FineTuneJob
 from finetune_contract.status import FineTuneJobStatus
@@ -104,13 +107,21 @@ def test_a_document_that_is_no_map_is_a_problem() -> None:
 
 def test_problems_of_other_documents_are_told_too() -> None:
     with pytest.raises(ValidationError) as raised:
-        FineTuneJobStatus.from_data({"phase": "Runing", "failure": {}})
-    problems = list_problems(raised.value, FineTuneJobStatus)
-    assert problems[0].message.startswith('phase is "Runing": did you mean Running?')
-    assert (
-        problems[1].message
-        == "failure.failureClass is missing: add it (What kind of failure; decides what happens next)"
-    )
+        FineTuneJobStatus.from_data({"phase": "Runing", "report": [1], "failure": {"failureClass": "Cod"}})
+    problems = {problem.field: problem.message for problem in list_problems(raised.value, FineTuneJobStatus)}
+    assert problems["phase"].startswith('phase is "Runing": did you mean Running?')
+    assert problems["report"] == "report must be a text, not a list: put it in quotes"
+    assert problems["failure.failureClass"].startswith('failure.failureClass is "Cod": did you mean Code?')
+    assert problems["failure.reason"].startswith("failure.reason is missing: add it (CamelCase reason")
+
+
+def test_an_error_without_a_sentence_of_its_own_keeps_pydantics() -> None:
+    class Even(Document):
+        number: Annotated[int, Field(multiple_of=2)]
+
+    with pytest.raises(ValidationError) as raised:
+        Even.from_data({"number": 3})
+    assert list_problems(raised.value, Even) == (Problem("number", "number is 3: Input should be a multiple of 2", 3),)
 
 
 def test_numbers_that_yaml_can_write_and_json_cannot_are_refused() -> None:
