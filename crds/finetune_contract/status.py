@@ -1,7 +1,8 @@
 """`status` of a FineTuneJob: derived facts only, each with one writer (the operator)."""
 
 import json
-from typing import Annotated, Final, Literal, Self
+from math import isfinite
+from typing import Annotated, Any, Final, Literal, Self, TypeGuard
 
 from pydantic import Field, computed_field
 
@@ -199,6 +200,13 @@ class FineTuneJobStatus(Document):
         """Validate a JSON text as `from_data` does."""
         return cls.from_data(json.loads(text))
 
+    def to_data(self) -> dict[str, Any]:
+        """Plain data for the API server. JSON knows neither NaN nor infinity: such a figure is absent."""
+        data: dict[str, Any] = _drop_endless(super().to_data())
+        if "value" not in data.get("bestCheckpoint", {"value": None}):
+            del data["bestCheckpoint"]  # a best that has no value is none
+        return data
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def display(self) -> DisplayStatus:
@@ -210,8 +218,8 @@ class FineTuneJobStatus(Document):
             step=describe_steps(progress.step, progress.total_steps) if started else None,
             progress=describe_percent(progress.percent) if started else None,
             eta=describe_duration(progress.eta_seconds or 0.0) if moving else None,
-            loss=None if progress.loss is None else describe_number(progress.loss),
-            best=None if best is None else f"{best.metric} {describe_number(best.value)}",
+            loss=describe_number(progress.loss) if _is_figure(progress.loss) else None,
+            best=f"{best.metric} {describe_number(best.value)}" if best and _is_figure(best.value) else None,
             reason=_find_reason(self.conditions),
         )
 
@@ -227,6 +235,21 @@ _TELLING: Final = (
     (CONDITION_ACCEPTED, "True"),
 )
 """Conditions by how much they explain, the most telling first."""
+
+
+def _drop_endless(value: Any) -> Any:
+    """Plain data without numbers that are not finite."""
+    if isinstance(value, dict):
+        return {key: _drop_endless(entry) for key, entry in value.items() if not _is_endless(entry)}
+    return [_drop_endless(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _is_endless(value: object) -> bool:
+    return isinstance(value, float) and not isfinite(value)
+
+
+def _is_figure(value: float | None) -> TypeGuard[float]:
+    return value is not None and isfinite(value)
 
 
 def _find_reason(conditions: tuple[Condition, ...]) -> str | None:

@@ -48,6 +48,16 @@ _GAPS = (
         "spec.failurePolicy.numeric: only fail is supported yet; remove it",
     ),
     _Gap(
+        lambda job: "hang" in job.spec.failure_policy.model_fields_set,
+        "spec.failurePolicy.hang: a hang is not noticed yet; remove it, and limit the job by"
+        " lifecycle.activeDeadlineSeconds",
+    ),
+    _Gap(
+        lambda job: "backoff_limit" in job.spec.lifecycle.model_fields_set and job.spec.lifecycle.backoff_limit > 0,
+        "spec.lifecycle.backoffLimit: restarts are not supported yet and the first failure ends the job; choose 0 or"
+        " remove it",
+    ),
+    _Gap(
         lambda job: job.spec.data.deduplicate.method == "near",
         "spec.data.deduplicate.method: near is not supported yet; choose exact or none",
     ),

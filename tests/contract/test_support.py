@@ -17,6 +17,8 @@ UNSUPPORTED: dict[str, Data] = {
     "spec.resources.elastic": {"resources": {"elastic": {"minNodes": 1, "maxNodes": 2}}},
     "spec.budget": {"budget": {"maxGpuHours": 1}},
     "spec.failurePolicy.numeric": {"failurePolicy": {"numeric": "skip"}},
+    "spec.failurePolicy.hang": {"failurePolicy": {"hang": "restart"}},
+    "spec.lifecycle.backoffLimit": {"lifecycle": {"backoffLimit": 3}},
     "spec.data.deduplicate.method": {"data": {"deduplicate": {"method": "near"}}},
     "spec.suspend": {"suspend": True},
 }
@@ -33,6 +35,11 @@ def test_the_field_is_named_with_what_to_do(field: str, spec: Data) -> None:
 def test_a_queue_label_is_refused_by_its_name() -> None:
     sentence = check_support(make_job(labels={LABEL_QUEUE: "research"}))
     assert sentence == f"metadata.labels[{LABEL_QUEUE}]: queues are not supported yet; remove the label"
+
+
+def test_what_a_job_did_not_ask_for_is_not_refused() -> None:
+    assert check_support(make_job({"lifecycle": {"ttlSecondsAfterFinished": 9}, "failurePolicy": {}})) is None
+    assert check_support(make_job({"lifecycle": {"backoffLimit": 0}})) is None
 
 
 @pytest.mark.parametrize("task", SUPPORTED_TASKS)
