@@ -5,6 +5,7 @@ The agent's answers are the only source of truth; what the end means is verdict.
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,7 @@ from finetune_cli.run_folder import RunFolder
 from finetune_cli.stop_request import StopRequest
 from finetune_contract import names
 from finetune_contract.progress import Progress
+from finetune_contract.spec.lifecycle import LifecycleSpec
 
 POLL_SECONDS: Final = 0.25
 FINISH_SECONDS: Final = 30.0
@@ -31,20 +33,25 @@ class AttemptEnd:
     exit_code: int | None = None
     """Exit code of an agent that ended by itself; None where it was told to finish."""
     killed: bool = False
-    """The user insisted."""
+    """The user insisted, or the checkpoint took longer than lifecycle.stopGraceSeconds after the deadline."""
+    overdue: bool = False
+    """It was stopped because of lifecycle.activeDeadlineSeconds."""
 
 
-def follow_attempt(agent: AgentProcess, folder: RunFolder, display: Display, stop: StopRequest) -> AttemptEnd:
+def follow_attempt(
+    agent: AgentProcess, folder: RunFolder, display: Display, stop: StopRequest, limits: LifecycleSpec
+) -> AttemptEnd:
     """Follow the agent to its news, tell it to finish, and return its last answer."""
     last: Progress | None = None
-    told = False
+    began, told = time.monotonic(), False
     while True:
-        if stop.insisted:
+        late = _seconds_late(limits, time.monotonic() - began)
+        overdue = late >= 0 and not stop.wanted
+        if stop.insisted or (overdue and late > limits.stop_grace_seconds):
             agent.kill()
-            return AttemptEnd(last, killed=True)
-        if stop.wanted and not told:
-            folder.annotate(names.FILE_STOP, "Stopped by the user")
-            talk().print("stopping with a checkpoint; a second Ctrl-C ends at once and loses it")
+            return AttemptEnd(last, killed=True, overdue=overdue)
+        if (stop.wanted or overdue) and not told:
+            _ask_to_stop(folder, overdue)
             told = True
         exit_code = agent.exit_code()
         last = agent.ask() or last
@@ -52,10 +59,21 @@ def follow_attempt(agent: AgentProcess, folder: RunFolder, display: Display, sto
             display.show(last)
             if has_ended(last):
                 finish_agent(agent, folder)
-                return AttemptEnd(last)
+                return AttemptEnd(last, overdue=overdue)
         if exit_code is not None:
             return AttemptEnd(last, exit_code=exit_code)
         time.sleep(POLL_SECONDS)
+
+
+def _seconds_late(limits: LifecycleSpec, seconds: float) -> float:
+    """Seconds since the deadline; negative before it, and always where there is none."""
+    deadline = limits.active_deadline_seconds
+    return seconds - deadline if deadline is not None else -math.inf
+
+
+def _ask_to_stop(folder: RunFolder, overdue: bool) -> None:
+    folder.annotate(names.FILE_STOP, names.Reason.DEADLINE_EXCEEDED if overdue else "Stopped by the user")
+    talk().print("stopping with a checkpoint; another Ctrl-C ends at once and loses it")
 
 
 def has_ended(progress: Progress) -> bool:

@@ -20,9 +20,11 @@ ReadRange = Callable[[str, int, int | None], bytes | None]
 """(file name, first byte, number of bytes or None for all) -> bytes, or None where there is no such file."""
 
 _CONFIG: Final = "config.json"
+_TOKENIZER: Final = "tokenizer_config.json"
 _WEIGHTS: Final = "model.safetensors"
 _INDEX: Final = "model.safetensors.index.json"
 _FLOATING: Final = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+_NO_LIMIT: Final = 1_000_000
 _HIDDEN_SIZE: Final = ("hidden_size", "n_embd", "d_model", "dim")
 _LAYERS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _POSITIONS: Final = ("max_position_embeddings", "n_positions", "max_sequence_length")
@@ -48,7 +50,8 @@ class ModelFacts:
     """What could be read; None or empty where the files do not say it."""
 
     shape: TransformerShape | None
-    max_positions: int | None
+    length_limits: tuple[int, ...]
+    """Tokens in a row that the model's positions and its tokenizer allow."""
     tensors: tuple[Tensor, ...]
 
     @property
@@ -69,7 +72,9 @@ def read_model_facts(read: ReadRange) -> ModelFacts | None:
         return None
     config = _parse(text, _CONFIG)
     return ModelFacts(
-        shape=_find_shape(config), max_positions=_find(config, _POSITIONS), tensors=tuple(_read_tensors(read))
+        shape=_find_shape(config),
+        length_limits=tuple(_find_limits(config, read(_TOKENIZER, 0, None))),
+        tensors=tuple(_read_tensors(read)),
     )
 
 
@@ -82,6 +87,12 @@ def _find_shape(config: dict[str, Any]) -> TransformerShape | None:
     if layers is None or hidden_size is None or vocabulary is None:
         return None
     return TransformerShape(layers=layers, hidden_size=hidden_size, vocabulary=vocabulary)
+
+
+def _find_limits(config: dict[str, Any], tokenizer: bytes | None) -> Iterable[int]:
+    limits = (_find(config, _POSITIONS), _parse(tokenizer, _TOKENIZER).get("model_max_length") if tokenizer else None)
+    # Tokenizers without a limit say a number far above any model's.
+    yield from (int(limit) for limit in limits if isinstance(limit, int) and 0 < limit < _NO_LIMIT)
 
 
 def _find(config: dict[str, Any], names: tuple[str, ...]) -> int | None:

@@ -96,7 +96,7 @@ def make_plan(job: FineTuneJob, claims: Mapping[str, Path], here: Path) -> Plan:
     if facts is None:
         unknown.append(f"memory: {why}")
     trained = _count_trained(run, facts)
-    tokens = job.spec.training.max_length or (facts.max_positions if facts else None)
+    tokens = _choose_tokens(job, facts)
     memory = _estimate_memory(run, facts, trained, tokens, unknown)
     return Plan(
         run=run,
@@ -120,6 +120,15 @@ def _make_schedule(run: RunConfig, claims: Mapping[str, Path], here: Path, unkno
         return None
     kept = rows - round(rows * share_split_off(run.spec))
     return make_schedule(run, max(kept, 1))
+
+
+def _choose_tokens(job: FineTuneJob, facts: ModelFacts | None) -> int | None:
+    """Tokens of the longest row, as data preparation chooses them; None where the model says no limit."""
+    if job.spec.training.max_length is not None or facts is None or not facts.length_limits:
+        return job.spec.training.max_length
+    from finetune_trainer.data.model_files import LONGEST_DERIVED
+
+    return min(*facts.length_limits, LONGEST_DERIVED)
 
 
 def _count_trained(run: RunConfig, facts: ModelFacts | None) -> int:

@@ -31,6 +31,7 @@ from finetune_cli.run_folder import RunFolder, lock_run
 from finetune_cli.stop_request import hear_signals
 from finetune_cli.verdict import (
     Verdict,
+    judge_deadline,
     judge_failure,
     judge_kill,
     judge_lost_agent,
@@ -135,7 +136,7 @@ def _run_attempt(run: RunConfig, store: Store, earlier: EarlierRuns, folder: Run
         agent = start_agent(folder, lock)
         display = open_display()
         try:
-            end = follow_attempt(agent, folder, display, stop)
+            end = follow_attempt(agent, folder, display, stop, run.spec.lifecycle)
         except BaseException:
             agent.kill()
             raise
@@ -145,19 +146,24 @@ def _run_attempt(run: RunConfig, store: Store, earlier: EarlierRuns, folder: Run
 
 
 def _judge(run: RunConfig, store: Store, end: AttemptEnd, folder: RunFolder) -> Verdict:
-    progress, job = end.progress, run.job.name
-    if progress is not None and progress.outcome is not None:
-        return judge_outcome(job, progress.outcome)
+    outcome = end.progress.outcome if end.progress else None
+    if outcome is not None:
+        return judge_outcome(run.job.name, outcome)
     saved = read_earlier_runs(store)
     if saved.outcome is not None:
-        return judge_outcome(job, saved.outcome)
+        return judge_outcome(run.job.name, saved.outcome)
+    return _judge_unfinished(run, end, folder, saved.newest_step)
+
+
+def _judge_unfinished(run: RunConfig, end: AttemptEnd, folder: RunFolder, step: int) -> Verdict:
+    job, failure = run.job.name, end.progress.failure if end.progress else None
+    if end.overdue:
+        return judge_deadline(job, run.spec.lifecycle.active_deadline_seconds or 0, step)
     if end.killed:
-        return judge_kill(job, saved.newest_step)
+        return judge_kill(job, step)
     if end.exit_code is not None:
-        return judge_lost_agent(job, end.exit_code, _read_last_lines(folder.log), saved.newest_step)
-    if progress is not None and progress.failure is not None:
-        return judge_failure(job, progress.failure, saved.newest_step)
-    return judge_stop(job, saved.newest_step)
+        return judge_lost_agent(job, end.exit_code, _read_last_lines(folder.log), step)
+    return judge_failure(job, failure, step) if failure is not None else judge_stop(job, step)
 
 
 def _announce(run: RunConfig, earlier: EarlierRuns, folder: RunFolder) -> None:

@@ -64,6 +64,17 @@ def judge_kill(job: str, step: int) -> Verdict:
     return Verdict(job, CommandExit.FAILED, f"ended without a checkpoint; the same command resumes {where}", step)
 
 
+def judge_deadline(job: str, seconds: int, step: int) -> Verdict:
+    """The verdict of a job that ran too long."""
+    where = f"at step {step:,}" if step else "before its first checkpoint"
+    message = (
+        f"spec.lifecycle.activeDeadlineSeconds ({seconds}) is over; the job was stopped {where}:"
+        " raise it, and the same command resumes"
+    )
+    failure = Failure(failure_class=FailureClass.USER, reason=Reason.DEADLINE_EXCEEDED, message=message)
+    return judge_failure(job, failure, step)
+
+
 def judge_failure(job: str, failure: Failure, step: int) -> Verdict:
     """The verdict of an attempt that failed."""
     return Verdict(job, CommandExit.FAILED, failure.message, step, failure=failure)

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
-import pytest
+import io
 
-from finetune_cli.display import LineDisplay, count_done
+import pytest
+from rich.console import Console
+
+from finetune_cli import display
+from finetune_cli.display import LineDisplay, count_done, open_display
 from finetune_cli.output import talk
 from finetune_cli.progress_text import describe_training, format_seconds
 from finetune_contract.exits import FailureClass
@@ -84,3 +88,25 @@ def test_a_failure_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     failure = Failure(failure_class=FailureClass.USER, reason="DataError", message="no column")
     story.show(0, make_progress(phase="Failed", failure=failure))
     assert story.lines == ["failed"]
+
+
+def test_bars_complete_the_stages_that_are_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+    monkeypatch.setattr(display, "talk", lambda: console)
+    bars = open_display()
+    data = DataSummary(fingerprint="x", parts={"train": DataPart(rows=80)}, max_length=64)
+    step = StepProgress(step=30, total_steps=60, loss=0.5)
+    bars.show(make_progress(phase="Preparing", preparation=PreparationProgress(stage="read")))
+    bars.show(make_progress(phase="Training", data=data, step=step))
+    bars.show(make_progress(phase="Failed", data=data, step=step))
+    bars.close()
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    *_, prepare, train = [line for line in shown.splitlines() if "Prepare data" in line or "Train" in line]
+    assert "80 train rows" in prepare
+    assert "step 30/60" in train
+    assert "Evaluate" not in shown
+
+
+def test_lines_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "talk", lambda: Console(file=io.StringIO(), force_terminal=False))
+    assert isinstance(open_display(), LineDisplay)

@@ -147,6 +147,13 @@ def test_a_column_that_does_not_exist_fails_at_once_and_its_correction_starts_an
     assert again.said("has no checkpoint yet")
 
 
+def test_a_deadline_stops_the_run(desk: Path) -> None:
+    run = Run(desk, write_job(desk, {**LONG, "lifecycle": {"activeDeadlineSeconds": 1}}, "late"))
+    code, report = run.end()
+    assert (code, report["failure"]["reason"]) == (1, "DeadlineExceeded")
+    assert "raise it, and the same command resumes" in report["message"]
+
+
 def test_a_second_ctrl_c_ends_everything_at_once(desk: Path) -> None:
     run = Run(desk, write_job(desk, LONG, "killed"))
     run.wait_until_it_says("training: step")

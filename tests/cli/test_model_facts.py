@@ -31,7 +31,7 @@ def test_parameters_and_shape_without_loading_the_model(tmp_path: Path) -> None:
     assert facts is not None
     assert facts.parameters == 800 + 64 + 8 + 256 + 16
     assert facts.shape == TransformerShape(layers=2, hidden_size=8, vocabulary=100)
-    assert facts.max_positions == 32
+    assert facts.length_limits == (32,)
 
 
 @pytest.mark.parametrize(

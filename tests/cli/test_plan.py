@@ -76,6 +76,14 @@ def test_memory_is_that_of_the_model_on_disk(tmp_path: Path, monkeypatch: pytest
     assert memory["deviceBytes"] == sum(part["bytes"] for part in memory["parts"])
 
 
+def test_the_longest_row_is_what_model_and_tokenizer_allow(tmp_path: Path) -> None:
+    folder = write_model_files(tmp_path / "model", {**BERT, "max_position_embeddings": 4096}, TENSORS)
+    assert make_plan(make_job(), {}, tmp_path).tokens == 2048
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 24}))
+    assert make_plan(make_job(), {}, tmp_path).tokens == 24
+    assert make_plan(make_job({"training": {"maxLength": 16}}), {}, tmp_path).tokens == 16
+
+
 def test_lora_trains_adapters_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_model_files(tmp_path / "model", BERT, TENSORS)
     memory = read_plan(tmp_path, {"strategy": {"method": "lora", "lora": {"rank": 4}}}, monkeypatch)["memory"]

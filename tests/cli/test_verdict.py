@@ -6,6 +6,7 @@ from finetune_cli.run_folder import RunFolder
 from finetune_cli.verdict import (
     Verdict,
     describe_gate,
+    judge_deadline,
     judge_failure,
     judge_kill,
     judge_lost_agent,
@@ -36,6 +37,7 @@ def make_failure(lines: int = 0) -> Failure:
         (judge_stop("job", 120), CommandExit.STOPPED, "stopped at step 120; the same command resumes there"),
         (judge_stop("job", 0), CommandExit.STOPPED, "stopped before the first checkpoint"),
         (judge_kill("job", 120), CommandExit.FAILED, "resumes from its last verified checkpoint, step 120"),
+        (judge_deadline("job", 60, 120), CommandExit.FAILED, "was stopped at step 120: raise it"),
         (judge_failure("job", make_failure(), 0), CommandExit.FAILED, "there is no column kind"),
         (judge_lost_agent("job", -9, (), 0), CommandExit.FAILED, "the agent ended by signal 9"),
         (judge_lost_agent("job", 1, (), 0), CommandExit.FAILED, "the agent ended with exit code 1"),
