@@ -7,6 +7,7 @@ peering and event posting are not used.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -27,6 +28,9 @@ See = Callable[[str | None, Mapping[str, Any]], None]
 def configure_logging(level: str) -> None:
     """One JSON object a line, kopf's own words only where something is wrong."""
     kopf.configure(debug=level == "DEBUG", quiet=level in ("WARNING", "ERROR"), log_format=kopf.LogFormat.JSON)
+    if level != "DEBUG":
+        # Otherwise one line for every event of every job.
+        logging.getLogger("kopf.objects").setLevel(logging.WARNING)
 
 
 def make_registry(cluster: Cluster, see: See) -> OperatorRegistry:

@@ -134,3 +134,20 @@ def test_deleted_job_is_forgotten(server: Server, operator: Operator, kubelet: K
 
 def test_logs_are_json_lines(operator: Operator) -> None:
     assert all(json.loads(line)["severity"] for line in operator.log.read_text().splitlines())
+
+
+def test_job_that_is_applied_again_at_once_does_not_meet_its_past(
+    server: Server, operator: Operator, kubelet: Kubelet
+) -> None:
+    apply(server, "again")
+    (first,) = kubelet.await_pods("again", 1)
+    kubelet.run_pod(first)
+    await_annotation(kubelet, first, names.ANNOTATION_ATTEMPT)
+    server.request("DELETE", f"{JOBS}/again")
+    apply(server, "again")
+    pods = kubelet.await_pods("again", 2)  # no garbage collector runs here, so the former job's pod stays
+    second = next(pod for pod in pods if pod["metadata"]["name"] != first["metadata"]["name"])
+    assert await_phase(kubelet, "again", "Pending")["attempts"] == []
+    kubelet.run_pod(second)
+    attempt = Attempt.from_json(await_annotation(kubelet, second, names.ANNOTATION_ATTEMPT))
+    assert list(attempt.members.values()) == [kubelet.agents[second["metadata"]["name"]].ip]

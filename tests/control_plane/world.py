@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 from finetune_contract import names
+from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.actions import Actions, Annotate
 from finetune_operator.observation import read_pod
 from finetune_operator.plan.lifecycle import decide
@@ -22,7 +24,7 @@ def obey(snapshot: Snapshot, actions: Actions, now: float) -> Snapshot:
         pods = [_annotate(pod, told) for pod in pods]
     return replace(
         snapshot,
-        status=actions.status or snapshot.status,
+        status=_write(actions.status) if actions.status is not None else snapshot.status,
         has_config=snapshot.has_config or any(each["kind"] == "ConfigMap" for each in actions.create),
         pods=tuple(sorted(pods, key=lambda pod: (pod.role, pod.node_index))),
     )
@@ -46,6 +48,11 @@ def hear(snapshot: Snapshot, *answers: Answer) -> Snapshot:
 def asks_for_nothing(actions: Actions) -> bool:
     """Nothing is to be done, apart from looking again later."""
     return replace(actions, requeue_after=None) == Actions()
+
+
+def _write(status: FineTuneJobStatus) -> FineTuneJobStatus:
+    """The status as the API server gives it back: maps sorted by their keys."""
+    return FineTuneJobStatus.from_data(json.loads(json.dumps(status.to_data(), sort_keys=True)))
 
 
 def _run(pod: Pod) -> Pod:

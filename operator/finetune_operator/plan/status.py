@@ -22,6 +22,7 @@ from finetune_operator.snapshot import Snapshot
 
 LABELS_LIMIT = 200
 """Class names in status.data; report and model card hold them all."""
+_PARTS = ("train", "validation", "test")
 _TRAINING: Mapping[Phase, tuple[str, str]] = {
     "Running": (Reason.TRAINING, "Training."),
     "Evaluating": (Reason.EVALUATING, "The best checkpoint is being evaluated."),
@@ -116,5 +117,6 @@ def _describe_preparation(snapshot: Snapshot) -> str:
 
 
 def _describe_data(data: DataSummary) -> str:
-    rows = ", ".join(f"{part.rows} {name}" for name, part in data.parts.items())
+    # In this order, whatever order the API server gives maps back in: another order would be another message.
+    rows = ", ".join(f"{data.parts[name].rows} {name}" for name in _PARTS if name in data.parts)
     return f"Prepared rows: {rows}{' (reused)' if data.reused else ''}."
