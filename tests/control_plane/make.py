@@ -23,8 +23,7 @@ from finetune_contract.progress import (
 from finetune_contract.spec import FineTuneJob
 from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.snapshot import Answer, Key, Pod, Snapshot
-from tests.contract.make import make_data as make_data
-from tests.contract.make import make_job as make_job
+from tests.contract.make import make_job
 
 NOW = 1_800_000_000.0
 """2027-01-15T08:00:00Z."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import urllib.request
 from typing import Any
 
+from tests.contract.make import make_data
 from tests.contract.server import Server
 from tests.control_plane.kubelet import Kubelet, Operator
-from tests.control_plane.make import make_data
 from tests.waiting import wait_for
 
 

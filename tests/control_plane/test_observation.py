@@ -15,7 +15,8 @@ from finetune_operator.observation import Owned, build_snapshot, read_job, read_
 from finetune_operator.plan.objects.defaults import TrainerDefaults
 from finetune_operator.plan.times import format_time
 from finetune_operator.snapshot import Key, Snapshot
-from tests.control_plane.make import NOW, UID, make_accepted_job, make_answers, make_data, make_pod
+from tests.contract.make import make_data
+from tests.control_plane.make import NOW, UID, make_accepted_job, make_answers, make_pod
 
 LABELS = {
     names.LABEL_JOB: "spam",

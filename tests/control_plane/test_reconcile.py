@@ -25,8 +25,9 @@ from finetune_operator.plan.objects.defaults import TrainerDefaults
 from finetune_operator.plan.times import format_time
 from finetune_operator.reconcile import REJECTED_AGAIN_SECONDS, Caches, Reconciler
 from finetune_operator.snapshot import Key, Pod
+from tests.contract.make import make_data
 from tests.control_plane.faults import FakeCluster
-from tests.control_plane.make import NOW, UID, make_data
+from tests.control_plane.make import NOW, UID
 
 KEY = Key("ml", "spam")
 
