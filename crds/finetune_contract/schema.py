@@ -80,7 +80,7 @@ def render_files() -> dict[str, str]:
     crd = make_crd()
     return {
         CRD_FILE: f"# {_NOTICE}\n{_to_yaml(crd)}",
-        CHART_FILE: _render_chart_copy(crd),
+        CHART_FILE: render_chart_copy(crd),
         REFERENCE_FILE: render_reference(crd, notice=_NOTICE),
     }
 
@@ -118,7 +118,7 @@ def _make_column(name: str, kind: str, path: str, description: str, priority: in
     return {"name": name, "type": kind, "jsonPath": path, "description": description, "priority": priority}
 
 
-def _render_chart_copy(crd: Node) -> str:
+def render_chart_copy(crd: Node) -> str:
     """The CRD as a template of the chart, so that helm upgrades it; `keep` leaves it behind on uninstall."""
     head, metadata, rest = _to_yaml(crd).replace("{{", '{{ "{{" }}').partition("metadata:\n")
     lines = (
