@@ -7,13 +7,13 @@ from functools import cache
 from pathlib import Path
 
 from tests.endtoend.ground import Ground, prepare_ground
-from tests.ground import cluster, objectstore
+from tests.ground import cluster, images, objectstore
 
 
 @cache
 def stand() -> Ground:
     """Cluster, chart, bucket."""
     kubeconfig = cluster.up()
+    images.bring()
     store = objectstore.start()
-    store.make_bucket("ml")
     return prepare_ground(kubeconfig, store.environment, Path(tempfile.mkdtemp(prefix="finetune-bench-")))

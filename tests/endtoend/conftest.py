@@ -14,9 +14,14 @@ from tests.ground import binaries
 
 
 @pytest.fixture(scope="session")
-def ground(cluster: Path, object_store: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def ground(
+    cluster: Path,
+    images: dict[str, str],
+    cluster_object_store: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Ground]:
     """The ready ground; the operator's log is kept beside the cluster's own."""
-    found = prepare_ground(cluster, object_store, tmp_path_factory.mktemp("endtoend"))
+    found = prepare_ground(cluster, cluster_object_store, tmp_path_factory.mktemp("endtoend"))
     yield found
     log = found.system("logs", "deployment/finetune-operator", "--tail=-1", timeout=120)
     (REPOSITORY / ".cluster" / "operator.log").write_text(log)

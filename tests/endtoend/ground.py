@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.data import chat, models, spam
 from tests.endtoend.bucket import Bucket
 from tests.endtoend.kubectl import Kubectl
-from tests.endtoend.make import SECRET
-from tests.ground import binaries, images
+from tests.endtoend.make import BUCKET, SECRET
+from tests.ground import objectstore
+from tests.ground.install import install
 
 REPOSITORY = Path(__file__).parents[2]
 SYSTEM_NAMESPACE = "finetune-system"
@@ -33,22 +34,14 @@ class Ground:
 
 
 def prepare_ground(kubeconfig: Path, environment: dict[str, str], folder: Path) -> Ground:
-    """Load images, install the chart, fill the bucket; what was done before costs little."""
-    images.bring()
+    """Install the chart, make the team's namespace, fill the bucket; what was done before costs little."""
     system, team = Kubectl(kubeconfig, SYSTEM_NAMESPACE), Kubectl(kubeconfig, TEAM_NAMESPACE)
-    _install_chart(kubeconfig)
+    install(SYSTEM_NAMESPACE)
+    if not os.environ.get("AWS_ENDPOINT_URL"):
+        objectstore.start().make_bucket(BUCKET)
     _make_namespace(team, environment)
-    bucket = Bucket("ml", environment)
+    bucket = Bucket(BUCKET, environment)
     return Ground(team, system, bucket, _upload_spam(bucket, folder), _upload_chat(bucket, folder))
-
-
-def _install_chart(kubeconfig: Path) -> None:
-    helm = binaries.find("helm", binaries.HELM)
-    command = [str(helm), "--kubeconfig", str(kubeconfig), "upgrade", "--install", "finetune-operator"]
-    command += [str(REPOSITORY / "charts" / "finetune-operator"), "--namespace", SYSTEM_NAMESPACE, "--create-namespace"]
-    command += ["--wait", "--timeout", "180s"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _make_namespace(team: Kubectl, environment: dict[str, str]) -> None:
@@ -61,17 +54,19 @@ def _make_namespace(team: Kubectl, environment: dict[str, str]) -> None:
 
 
 def _upload_spam(bucket: Bucket, folder: Path) -> Path:
-    made = spam.make(folder / "spam")
+    made = folder / "spam"
+    spam.write_spam(made)
     bucket.put_folder(made, "spam")
     bucket.put_folder(models.minilm(), "models/minilm")
     return made
 
 
 def _upload_chat(bucket: Bucket, folder: Path) -> Path:
-    made = chat.make(folder / "chat")
+    made = folder / "chat"
+    chat.write_chat(made)
     _shorten(made / "test.jsonl", TEST_ROWS_OF_CHAT)
     bucket.put_folder(made, "chat")
-    bucket.put_folder(models.smollm2_cut(), "models/smollm2")
+    bucket.put_folder(models.smollm_cut(), "models/smollm2")
     return made
 
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 SECRET = "object-storage"
+BUCKET = os.environ.get("FINETUNE_TEST_BUCKET", "ml")
+"""The bucket: on an S3 server of your own (AWS_ENDPOINT_URL) the one that you name."""
 
 
 def make_spam_job(name: str = "spam", **changes: Any) -> dict[str, Any]:
     """Spam mail, MiniLM, two nodes; `changes` replace parts of the spec."""
     spec: dict[str, Any] = {
         "task": "text-classification",
-        "model": {"source": "s3://ml/models/minilm"},
+        "model": {"source": f"s3://{BUCKET}/models/minilm"},
         "data": {
-            "train": {"source": "s3://ml/spam/train.jsonl"},
-            "test": {"source": "s3://ml/spam/test.jsonl"},
+            "train": {"source": f"s3://{BUCKET}/spam/train.jsonl"},
+            "test": {"source": f"s3://{BUCKET}/spam/test.jsonl"},
             "columns": {"text": "text", "label": "label"},
         },
         "training": {"maxSteps": 80, "batchSize": 32, "microBatchSize": 16, "maxLength": 96, "learningRate": 1.0e-4},
         "evaluation": {"metric": "f1", "everySteps": 40, "gate": [{"metric": "accuracy", "split": "test", "min": 0.9}]},
-        "output": {"destination": "s3://ml/out"},
+        "output": {"destination": f"s3://{BUCKET}/out"},
         "resources": {"nodes": 2, "cpu": "500m", "memory": "4Gi"},
         "storage": {"secretRef": {"name": SECRET}},
     }
@@ -30,16 +33,16 @@ def make_chat_job(name: str = "chat", **changes: Any) -> dict[str, Any]:
     """Chat messages, an 8-layer SmolLM2, LoRA."""
     spec: dict[str, Any] = {
         "task": "text-generation",
-        "model": {"source": "s3://ml/models/smollm2"},
+        "model": {"source": f"s3://{BUCKET}/models/smollm2"},
         "data": {
-            "train": {"source": "s3://ml/chat/train.jsonl"},
-            "test": {"source": "s3://ml/chat/test.jsonl"},
+            "train": {"source": f"s3://{BUCKET}/chat/train.jsonl"},
+            "test": {"source": f"s3://{BUCKET}/chat/test.jsonl"},
             "columns": {"messages": "messages"},
         },
         "strategy": {"method": "lora", "lora": {"rank": 8, "alpha": 16}},
         "training": {"maxSteps": 30, "batchSize": 8, "microBatchSize": 4, "maxLength": 192, "learningRate": 1.0e-3},
         "evaluation": {"everySteps": 15, "gate": [{"metric": "perplexity", "split": "test", "max": 1000}]},
-        "output": {"destination": "s3://ml/out"},
+        "output": {"destination": f"s3://{BUCKET}/out"},
         "resources": {"nodes": 2, "cpu": "500m", "memory": "5Gi"},
         "storage": {"secretRef": {"name": SECRET}},
     }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.endtoend.ground import Ground
-from tests.endtoend.make import make_spam_job
+from tests.endtoend.make import BUCKET, make_spam_job
 
 SECONDS_TO_SAY_SO = 90
 
@@ -36,7 +36,7 @@ def test_gate_that_no_model_can_pass_leaves_a_checkpoint_and_publishes_nothing(g
             "column",
             {
                 "data": {
-                    "train": {"source": "s3://ml/spam/train.jsonl"},
+                    "train": {"source": f"s3://{BUCKET}/spam/train.jsonl"},
                     "columns": {"text": "text", "label": "labell"},
                 }
             },

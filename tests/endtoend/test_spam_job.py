@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.endtoend.ground import Ground
 from tests.endtoend.kubectl import Watch
-from tests.endtoend.make import make_spam_job
+from tests.endtoend.make import BUCKET, make_spam_job
 from tests.waiting import wait_for
 
 PHASES = ["Pending", "Preparing", "Starting", "Running", "Evaluating", "Publishing", "Succeeded"]
@@ -143,11 +143,11 @@ def test_events_tell_the_story(ground: Ground, run: Run) -> None:
 
 
 def test_deleting_the_job_removes_the_pods_and_leaves_the_bucket(ground: Ground, run: Run) -> None:
-    before = ground.bucket.keys("s3://ml/out")
+    before = ground.bucket.keys(f"s3://{BUCKET}/out")
     ground.kubectl("delete", "ftj", "spam", "--wait=true")
     wait_for(
         lambda: not ground.kubectl.list("pods,configmaps", "finetune.dev/job=spam"),
         "children are gone",
         seconds=MINUTES,
     )
-    assert ground.bucket.keys("s3://ml/out") == before
+    assert ground.bucket.keys(f"s3://{BUCKET}/out") == before
