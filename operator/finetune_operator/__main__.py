@@ -40,7 +40,7 @@ async def _run_parts(manager: Manager, registry: OperatorRegistry, settings: Set
     work = asyncio.create_task(manager.run(), name="manager")
     asked = asyncio.create_task(stop.wait(), name="stop")
     signals = asyncio.create_task(_take_signals(ready, stop), name="signals")
-    watch = asyncio.create_task(run_kopf(registry, settings.watch_namespaces, ready), name="kopf")
+    watch = asyncio.create_task(_watch(manager, registry, settings, ready), name="kopf")
     try:
         await asyncio.wait({work, asked, watch}, return_when=asyncio.FIRST_COMPLETED)
         if asked.done():
@@ -57,9 +57,20 @@ async def _run_parts(manager: Manager, registry: OperatorRegistry, settings: Set
         await _cancel(watch)
 
 
+async def _watch(manager: Manager, registry: OperatorRegistry, settings: Settings, ready: asyncio.Event) -> None:
+    """Watch jobs as soon as there are such: kopf looks for the CRD only once."""
+    await manager.served.wait()
+    await run_kopf(registry, settings.watch_namespaces, ready)
+
+
 async def _take_signals(ready: asyncio.Event, stop: asyncio.Event) -> None:
-    """Let SIGTERM and SIGINT stop the operator in order, once kopf has installed its own handlers."""
+    """Let SIGTERM and SIGINT stop the operator in order, and again once kopf has installed its own handlers."""
+    _handle_signals(stop)
     await ready.wait()
+    _handle_signals(stop)
+
+
+def _handle_signals(stop: asyncio.Event) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
 

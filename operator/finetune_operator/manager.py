@@ -18,7 +18,7 @@ from finetune_operator.clients.cluster import CONFIG_MAPS, JOBS, PODS, Cluster
 from finetune_operator.clients.informers import Informer, InformerSet
 from finetune_operator.clients.lease import Elector
 from finetune_operator.clients.queue import WorkQueue
-from finetune_operator.errors import ClusterError, LeaseLostError, OperatorError
+from finetune_operator.errors import ClusterError, ForbiddenError, LeaseLostError, NotFoundError, OperatorError
 from finetune_operator.jobs import JobCache, read_key
 from finetune_operator.metrics import Metrics
 from finetune_operator.observation import SELECTOR, Owned, read_owned, read_pod
@@ -57,23 +57,26 @@ class Manager:
         )
         self._workers: list[asyncio.Task[None]] = []
         self._seen_all = False
+        self.served = asyncio.Event()
+        """Set once the API server knows FineTuneJobs and lets us list them."""
         metrics.follow(self.jobs.list_phases, self._elector.is_leading, LEASE_NAME)
 
     async def run(self) -> None:
         """Sync, be elected, work, for ever; raises where this replica must not go on."""
         async with asyncio.TaskGroup() as group:
-            await self._await_jobs_api()
+            await self._await_jobs()
+            self.served.set()
             for informer in self._informers:
                 group.create_task(informer.run())
             for informer in self._informers:
                 await informer.synced.wait()
-            await self._resync()
             self._seen_all = True
-            group.create_task(self.agents.run())
             group.create_task(self._elector.run())
             await self._elector.leading.wait()
+            # An agent takes an answer that was read for an answer that was heard: only the leader asks.
+            group.create_task(self.agents.run())
             # What the last leader wrote may not have reached our watch yet.
-            await self._resync()
+            await self._await_jobs()
             self._workers = [group.create_task(self._work()) for _ in range(self._settings.workers)]
             group.create_task(self._resync_forever())
 
@@ -106,19 +109,23 @@ class Manager:
             return f"a job has waited for {STUCK_SECONDS:.0f} s"
         return None
 
-    async def _await_jobs_api(self) -> None:
+    async def _await_jobs(self) -> None:
+        """List all jobs, again and again until it succeeds: a missing CRD or right is no reason to crash."""
         while True:
             try:
-                for scope in self._settings.scopes:
-                    await self._cluster.list_page(JOBS, scope, limit=1)
+                await self._resync()
+            except NotFoundError as error:
+                self._complain("FineTuneJobs are not known: install the CRD", error)
+            except ForbiddenError as error:
+                self._complain("FineTuneJobs may not be listed: grant the rights of the chart", error)
             except ClusterError as error:
-                log.error(
-                    "FineTuneJobs cannot be listed: install the CRD, or grant the rights; trying again",
-                    extra={"error": str(error)},
-                )
-                await asyncio.sleep(START_RETRY_SECONDS)
+                self._complain("the API server cannot be asked", error)
             else:
                 return
+            await asyncio.sleep(START_RETRY_SECONDS)
+
+    def _complain(self, what: str, error: ClusterError) -> None:
+        log.error("%s; trying again in %d s", what, START_RETRY_SECONDS, extra={"error": str(error)})
 
     async def _resync(self) -> None:
         for scope in self._settings.scopes:
