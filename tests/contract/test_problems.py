@@ -56,6 +56,15 @@ from tests.contract.make import Data, make_data
             ),
         ),
         (
+            {"evaluation": {"gate": {"metric": "f1"}}},
+            Problem(
+                "spec.evaluation.gate",
+                "spec.evaluation.gate must be a list, not a map: write each entry on a line that begins with a dash,"
+                " or remove it",
+                {"metric": "f1"},
+            ),
+        ),
+        (
             {"training": {"microBatchSize": 5}},
             Problem(
                 "spec.training.microBatchSize",
