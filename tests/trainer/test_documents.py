@@ -95,6 +95,5 @@ def test_users_keys_go_under_ours_in_deepspeeds_configuration() -> None:
 
 
 def test_operations_a_token_follow_the_stated_formula() -> None:
-    shape = {"parameters": 1000, "layers": 2, "hidden_size": 8, "row_tokens": 10.0}
-    assert count_flops_per_token(**shape, all_trained=True) == 6 * 1000 + 12 * 2 * 8 * 10
-    assert count_flops_per_token(**shape, all_trained=False) == 4 * 1000 + 8 * 2 * 8 * 10
+    assert count_flops_per_token(1000, 2, 8, 10.0, True) == 6 * 1000 + 12 * 2 * 8 * 10
+    assert count_flops_per_token(1000, 2, 8, 10.0, False) == 4 * 1000 + 8 * 2 * 8 * 10

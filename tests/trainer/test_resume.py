@@ -1,0 +1,128 @@
+"""A run that was stopped and resumed is the uninterrupted run, bit for bit, dropout included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune_contract.exits import WorkerExit
+from finetune_contract.run import RunConfig
+from finetune_trainer.messages import Logged, Resumed, SnapshotReady, WorkerMessage, WorkerTask
+from finetune_trainer.results import FinalEvaluation
+from tests.trainer.conftest import Folders
+from tests.trainer.make import losses_of, make_run, make_tasks
+from tests.trainer.pool import Attempt, Worker, run_attempt
+
+pytestmark = pytest.mark.distributed
+
+FIXED = {("full", 0), ("lora", 2), ("full", 3)}
+"""Runs every time; the others belong to the matrix."""
+
+
+def cases() -> list[Any]:
+    every = [(method, stage) for method in ("full", "lora") for stage in range(4)]
+    return [pytest.param(*case, marks=() if case in FIXED else pytest.mark.matrix) for case in every]
+
+
+def make_long_run(task: str = "text-classification", method: str = "full", zero_stage: int = 0) -> RunConfig:
+    """Two nodes, micro-batches to accumulate, an evaluation in the middle of an epoch, more than one epoch."""
+    return make_run(
+        task,
+        {"strategy": {"method": method}, "checkpoints": {"everySteps": 3}},
+        world_size=2,
+        nodes=2,
+        zero_stage=zero_stage,
+        batch_size=7,
+        micro_batch_size=2,
+        epochs=1.5,
+        evaluate_every_steps=5,
+        evaluate_every_epochs=None,
+    )
+
+
+def run_whole(run: RunConfig, folders: Folders, work_dir: Path) -> FinalEvaluation:
+    attempt = run_attempt(make_tasks(run, folders.model, folders.data, work_dir))
+    assert attempt.exit_codes == [0] * run.resolved.world_size
+    return attempt.evaluation
+
+
+def run_until(step: int, run: RunConfig, folders: Folders, work_dir: Path) -> Attempt:
+    """One rank alone is asked to stop, once this step was logged."""
+
+    def stop_there(worker: Worker, message: WorkerMessage, workers: list[Worker]) -> None:
+        if isinstance(message, Logged) and message.progress.step == step:
+            workers[-1].ask_to_stop()
+
+    attempt = run_attempt(make_tasks(run, folders.model, folders.data, work_dir), stop_there)
+    assert attempt.exit_codes == [WorkerExit.STOPPED] * run.resolved.world_size
+    return attempt
+
+
+def resume(run: RunConfig, folders: Folders, former: Attempt, work_dir: Path, steps: int = 2) -> Attempt:
+    """The next attempt on other disks: every node has its own files of the newest checkpoints, and nothing else."""
+    tasks = make_tasks(run, folders.model, folders.data, work_dir, attempt=2)
+    return run_attempt([task.model_copy(update=bring(task, former, steps)) for task in tasks])
+
+
+def bring(task: WorkerTask, former: Attempt, steps: int) -> dict[str, Any]:
+    folders: dict[int, Path] = {}
+    shared = {"trainer_state.json"}
+    for worker in former.workers:
+        for message in worker.heard(SnapshotReady):
+            target = Path(task.attempt_dir) / "resume" / f"step-{message.step:08d}-a1"
+            files = message.files if worker.task.node == task.node else shared & set(message.files)
+            for file in files:
+                (target / file).parent.mkdir(parents=True, exist_ok=True)
+                (target / file).write_bytes((Path(message.folder) / file).read_bytes())
+            folders[message.step] = target
+    newest = [str(folders[step]) for step in sorted(folders, reverse=True)][:steps]
+    best = former.workers[0].heard(SnapshotReady)
+    best_folder = next((message.folder for message in reversed(best) if message.best), None)
+    return {"resume_dirs": tuple(newest), "best_dir": best_folder if task.rank == 0 else None}
+
+
+def assert_equal(resumed: FinalEvaluation, whole: FinalEvaluation) -> None:
+    same = {"seconds": 0.0}
+    assert resumed.model_copy(update=same) == whole.model_copy(update=same)
+
+
+@pytest.mark.parametrize(("method", "zero_stage"), cases())
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
+    classifier: Folders, tmp_path: Path, method: str, zero_stage: int
+) -> None:
+    run = make_long_run(method=method, zero_stage=zero_stage)
+    whole = run_whole(run, classifier, tmp_path / "whole")
+    stopped = run_until(4, run, classifier, tmp_path / "stopped")
+    resumed = resume(run, classifier, stopped, tmp_path / "resumed")
+    assert resumed.exit_codes == [0, 0]
+    assert_equal(resumed.evaluation, whole)
+    last = max(message.step for message in stopped.heard(SnapshotReady))
+    assert resumed.heard(Resumed) == [Resumed(step=last)]
+    assert last >= 4
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("zero_stage", range(4))
+def test_a_resumed_chat_run_equals_the_uninterrupted_one(chat_model: Folders, tmp_path: Path, zero_stage: int) -> None:
+    run = make_long_run("text-generation", "lora", zero_stage)
+    whole = run_whole(run, chat_model, tmp_path / "whole")
+    stopped = run_until(6, run, chat_model, tmp_path / "stopped")
+    assert_equal(resume(run, chat_model, stopped, tmp_path / "resumed").evaluation, whole)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_named(classifier: Folders, tmp_path: Path) -> None:
+    run = make_long_run()
+    whole = run_whole(run, classifier, tmp_path / "whole")
+    stopped = run_until(5, run, classifier, tmp_path / "stopped")
+    newest = max(stopped.heard(SnapshotReady), key=lambda message: message.step)
+    for message in stopped.heard(SnapshotReady):
+        if message.step == newest.step and message.rank == 1:
+            (Path(message.folder) / "random-rank-1.pt").write_bytes(b"cut off")
+    resumed = resume(run, classifier, stopped, tmp_path / "resumed", steps=3)
+    assert resumed.exit_codes == [0, 0]
+    (told,) = resumed.heard(Resumed)
+    assert told.step < newest.step
+    assert f"step-{newest.step:08d}-a1: " in told.skipped[0]
+    assert losses_of(resumed.evaluation.curves) == losses_of(whole.curves)
