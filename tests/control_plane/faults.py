@@ -7,7 +7,7 @@ import copy
 from collections.abc import AsyncIterator
 from typing import Any
 
-from finetune_operator.clients.cluster import Page, Resource
+from finetune_operator.clients.cluster import PODS, Page, Resource
 from finetune_operator.errors import ConflictError, NotFoundError
 from finetune_operator.snapshot import Key
 
@@ -22,19 +22,20 @@ class FakeCluster:
         self.version = 1
         self.failures: list[Exception] = []
         self.calls: list[str] = []
-        self._streams: list[asyncio.Queue[Manifest | Exception | None]] = []
+        self._streams: dict[str, asyncio.Queue[Manifest | Exception | None]] = {}
         self._opened = asyncio.Event()
 
     def store(self, resource: Resource, manifest: Manifest, *, silently: bool = False) -> Manifest:
         """Put an object in, as somebody else would."""
         self.version += 1
         manifest = copy.deepcopy(manifest)
+        manifest["metadata"].setdefault("creationTimestamp", "2027-01-15T08:00:00Z")
         manifest["metadata"]["resourceVersion"] = str(self.version)
         key = _key(manifest)
         known = (resource.plural, key) in self.objects
         self.objects[resource.plural, key] = manifest
         if not silently:
-            self.send({"type": "MODIFIED" if known else "ADDED", "object": manifest})
+            self.send({"type": "MODIFIED" if known else "ADDED", "object": manifest}, resource)
         return copy.deepcopy(manifest)
 
     def remove(self, resource: Resource, key: Key, *, silently: bool = False) -> None:
@@ -43,12 +44,12 @@ class FakeCluster:
         manifest = self.objects.pop((resource.plural, key))
         manifest["metadata"]["resourceVersion"] = str(self.version)
         if not silently:
-            self.send({"type": "DELETED", "object": manifest})
+            self.send({"type": "DELETED", "object": manifest}, resource)
 
-    def send(self, event: Manifest | Exception | None) -> None:
-        """Say something on every open watch; an exception breaks it, None ends it."""
-        for stream in self._streams:
-            stream.put_nowait(copy.deepcopy(event) if isinstance(event, dict) else event)
+    def send(self, event: Manifest | Exception | None, resource: Resource = PODS) -> None:
+        """Say something on the open watch of a resource; an exception breaks it, None ends it."""
+        if resource.plural in self._streams:
+            self._streams[resource.plural].put_nowait(copy.deepcopy(event) if isinstance(event, dict) else event)
 
     async def opened(self) -> None:
         """Wait for the next watch to be open."""
@@ -64,12 +65,17 @@ class FakeCluster:
         items = [copy.deepcopy(self.objects[resource.plural, key]) for key in keys[begin : begin + 2]]
         return Page(items, self.version, str(begin + 2) if len(keys) > begin + 2 else "")
 
+    async def list_all(self, resource: Resource, namespace: str | None) -> Page:
+        self._call(f"list all {resource.plural}")
+        items = [copy.deepcopy(value) for (plural, _), value in self.objects.items() if plural == resource.plural]
+        return Page(items, self.version, "")
+
     async def watch(
         self, resource: Resource, namespace: str | None, *, selector: str, position: int, seconds: int
     ) -> AsyncIterator[Manifest]:
         self._call(f"watch {resource.plural} {position}")
         stream: asyncio.Queue[Manifest | Exception | None] = asyncio.Queue()
-        self._streams = [stream]
+        self._streams[resource.plural] = stream
         self._opened.set()
         while (event := await stream.get()) is not None:
             if isinstance(event, Exception):

@@ -98,17 +98,6 @@ class Room:
         self.pods.put(self.cluster.store(PODS, pod | {"status": status}))
 
 
-@pytest.fixture(autouse=True)
-def _created_pods_have_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = FakeCluster.store
-
-    def store_with_time(self: FakeCluster, resource: Any, manifest: Any, **how: Any) -> Any:
-        metadata = {"creationTimestamp": format_time(NOW)} | manifest["metadata"]
-        return store(self, resource, manifest | {"metadata": metadata}, **how)
-
-    monkeypatch.setattr(FakeCluster, "store", store_with_time)
-
-
 async def test_new_job_costs_one_write_an_object_and_one_for_its_status() -> None:
     room = Room()
     await room.reconcile()

@@ -1,0 +1,189 @@
+"""The running operator on a cluster in memory: what a defect, a fault or a gap in the watch does to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+
+from finetune_operator import manager as manager_module
+from finetune_operator.clients.cluster import JOBS, LEASES, PODS, Cluster
+from finetune_operator.errors import ForbiddenError, NotFoundError, UnavailableError
+from finetune_operator.manager import LEASE_NAME, Manager
+from finetune_operator.metrics import Metrics
+from finetune_operator.reconcile import Reconciler
+from finetune_operator.settings import Settings
+from finetune_operator.snapshot import Key
+from tests.contract.make import make_data
+from tests.control_plane.faults import FakeCluster
+from tests.control_plane.make import UID
+
+
+def store_job(cluster: FakeCluster, name: str) -> dict[str, Any]:
+    uid = f"{name}{UID[len(name) :]}"
+    return cluster.store(JOBS, make_data(name=name, namespace="ml", uid=uid, generation=1))
+
+
+def make_manager(cluster: FakeCluster) -> Manager:
+    return Manager(Settings(workers=2, identity="test"), cast("Cluster", cluster), Metrics())
+
+
+@asynccontextmanager
+async def running(manager: Manager) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(manager.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(look: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not look():
+            await asyncio.sleep(0.002)
+
+
+def has_pod(cluster: FakeCluster, job: str) -> bool:
+    return any(plural == "pods" and key.name.startswith(f"{job}-") for plural, key in cluster.objects)
+
+
+@pytest.fixture(autouse=True)
+def _retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager_module, "START_RETRY_SECONDS", 0.001)
+
+
+async def test_jobs_that_were_there_before_are_reconciled() -> None:
+    cluster = FakeCluster()
+    store_job(cluster, "old")
+    manager = make_manager(cluster)
+    assert manager.check_ready() is not None
+    async with running(manager):
+        await until(lambda: has_pod(cluster, "old"))
+        assert (manager.check_ready(), manager.check_alive()) == (None, None)
+
+
+async def test_event_of_the_watch_brings_a_job_in_and_out() -> None:
+    cluster = FakeCluster()
+    manager = make_manager(cluster)
+    async with running(manager):
+        await until(lambda: manager.check_ready() is None)
+        body = store_job(cluster, "new")
+        manager.see("ADDED", body)
+        await until(lambda: has_pod(cluster, "new"))
+        manager.see("DELETED", body)
+        assert manager.jobs.keys() == []
+
+
+async def test_standby_writes_nothing() -> None:
+    cluster = FakeCluster()
+    lease = {"metadata": {"name": LEASE_NAME, "namespace": "default"}}
+    cluster.store(LEASES, lease | {"spec": {"holderIdentity": "other", "leaseDurationSeconds": 3600}})
+    store_job(cluster, "a")
+    manager = make_manager(cluster)
+    async with running(manager):
+        await until(lambda: f"get leases/{LEASE_NAME}" in cluster.calls)
+        await until(lambda: manager.check_ready() is None)
+        assert not [call for call in cluster.calls if call.split()[0] not in ("get", "list", "watch")]
+
+
+@pytest.mark.parametrize("fault", [NotFoundError("no CRD"), ForbiddenError("no right"), UnavailableError("away")])
+async def test_start_waits_for_an_api_server_that_cannot_answer_yet(fault: Exception) -> None:
+    cluster = FakeCluster()
+    store_job(cluster, "a")
+    cluster.failures = [fault, fault]
+    manager = make_manager(cluster)
+    async with running(manager):
+        await until(lambda: has_pod(cluster, "a"))
+        assert manager.served.is_set()
+
+
+async def test_defect_in_one_job_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    reconcile = Reconciler.reconcile
+
+    async def reconcile_or_crash(self: Reconciler, key: Key) -> float | None:
+        if key.name == "bad":
+            raise RuntimeError("a defect")
+        return await reconcile(self, key)
+
+    monkeypatch.setattr(Reconciler, "reconcile", reconcile_or_crash)
+    cluster = FakeCluster()
+    store_job(cluster, "bad")
+    store_job(cluster, "good")
+    manager = make_manager(cluster)
+    async with running(manager) as task:
+        await until(lambda: has_pod(cluster, "good"))
+        assert not task.done()
+
+
+async def test_write_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster()
+    create, faults = cluster.create, [UnavailableError("500"), UnavailableError("429")]
+
+    async def create_or_fail(*arguments: Any, **options: Any) -> dict[str, Any]:
+        if arguments[0] == PODS and faults:
+            raise faults.pop()
+        return await create(*arguments, **options)
+
+    monkeypatch.setattr(cluster, "create", create_or_fail)
+    store_job(cluster, "a")
+    async with running(make_manager(cluster)):
+        await until(lambda: has_pod(cluster, "a"))
+        assert faults == []
+
+
+async def test_job_that_vanished_in_a_gap_is_dropped_by_the_next_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager_module, "RESYNC_SECONDS", 0.01)
+    cluster = FakeCluster()
+    store_job(cluster, "ghost")
+    manager = make_manager(cluster)
+    async with running(manager):
+        await until(lambda: manager.jobs.keys() == [Key("ml", "ghost")])
+        cluster.remove(JOBS, Key("ml", "ghost"))
+        await until(lambda: manager.jobs.keys() == [])
+        cluster.failures = [UnavailableError("away")]
+        store_job(cluster, "missed")
+        await until(lambda: has_pod(cluster, "missed"))
+
+
+async def test_order_of_stopping_gives_the_lease_away_last() -> None:
+    cluster = FakeCluster()
+    store_job(cluster, "a")
+    manager = make_manager(cluster)
+    async with running(manager):
+        await until(lambda: has_pod(cluster, "a"))
+        await manager.stop()
+        store_job(cluster, "late")
+        manager.see("ADDED", cluster.objects["finetunejobs", Key("ml", "late")])
+        assert cluster.objects["leases", Key("default", LEASE_NAME)]["spec"]["holderIdentity"] == ""
+        assert not has_pod(cluster, "late")
+
+
+async def test_silence_of_the_api_server_and_a_stuck_queue_are_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster()
+    manager = make_manager(cluster)
+    async with running(manager):
+        await until(lambda: manager.check_ready() is None)
+        await until(manager._elector.is_leading)
+        monkeypatch.setattr(manager_module, "STUCK_SECONDS", -1.0)
+        assert manager.check_alive() == "a job has waited for -1 s"
+        monkeypatch.setattr(manager_module, "SILENT_SECONDS", -1.0)
+        assert manager.check_alive() == "nothing heard of the API server for -1 s"
+
+
+async def test_changes_of_pods_wake_their_job() -> None:
+    cluster = FakeCluster()
+    store_job(cluster, "a")
+    manager = make_manager(cluster)
+    async with running(manager):
+        await until(lambda: has_pod(cluster, "a"))
+        (key,) = [key for plural, key in cluster.objects if plural == "pods"]
+        pod = cluster.objects["pods", key]
+        cluster.store(PODS, pod | {"status": {"phase": "Running", "podIP": "127.0.0.1"}})
+        await until(lambda: "merge pods/" + key.name in cluster.calls)
+        assert manager.pods.get(key) is not None
+        cluster.remove(PODS, key)
+        await until(lambda: cluster.objects["finetunejobs", Key("ml", "a")]["status"]["phase"] == "Failed")
