@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 SECRET = "object-storage"
-BUCKET = os.environ.get("FINETUNE_TEST_BUCKET", "ml")
+BUCKET = os.environ.get("FINETUNE_TEST_BUCKET", "research")
 """The bucket: on an S3 server of your own (AWS_ENDPOINT_URL) the one that you name."""
 
 
