@@ -27,7 +27,7 @@ from tests.publish.make import make_prepared, make_spec
 from tests.publish.make import make_run as make_published_run
 from tests.waiting import wait_for
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 
 def free_port() -> int:
@@ -95,7 +95,7 @@ class AgentProcess:
         self._log = (self.folder / "agent.log").open("wb")
         self.process = subprocess.Popen(
             [sys.executable, "-m", self.module],
-            env={**os.environ, **self._variables, **self.environment},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **self._variables, **self.environment},
             cwd=REPOSITORY,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -180,7 +180,7 @@ class AgentProcess:
             progress = self.try_progress()
             return progress if progress and progress.step.step >= step else None
 
-        return wait_for(look, f"step {step} of {self.folder.name}", seconds=PATIENCE, interval=0.02)
+        return wait_for(look, f"step {step} of {self.folder.name}", seconds=PATIENCE)
 
     def try_progress(self) -> Progress | None:
         try:

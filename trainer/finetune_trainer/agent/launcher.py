@@ -92,6 +92,8 @@ def prepare_environment(environment: MutableMapping[str, str], resolved: Resolve
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
         "TRITON_CACHE_DIR": str(cache / "triton"),
         "MPLCONFIGDIR": str(cache / "matplotlib"),
+        # Workers end without clean-up on purpose (their peers may be gone); the tracker need not tell about it.
+        "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
     }
     for name, value in defaults.items():
         environment.setdefault(name, value)
