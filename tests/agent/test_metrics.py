@@ -1,0 +1,108 @@
+"""Names and labels are frozen: who adds one does it on purpose. Counters go on over attempts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from finetune_contract.progress import StepProgress
+from finetune_trainer.agent.metrics import Metrics
+from finetune_trainer.messages import Evaluated, Heartbeat, Logged
+from tests.agent.make import make_run
+
+FROZEN = {
+    "finetune_attempt",
+    "finetune_checkpoint_bytes_total",
+    "finetune_checkpoint_stall_seconds_total",
+    "finetune_data_wait_seconds_total",
+    "finetune_eval_metric",
+    "finetune_goodput_ratio",
+    "finetune_gpu_seconds_total",
+    "finetune_learning_rate",
+    "finetune_loss",
+    "finetune_lost_steps_total",
+    "finetune_mfu_ratio",
+    "finetune_rank_step",
+    "finetune_samples_total",
+    "finetune_step",
+    "finetune_step_seconds",
+    "finetune_tokens_total",
+}
+
+
+class _Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _log(step: int, flops: float | None = None) -> Logged:
+    return Logged(
+        progress=StepProgress(step=step, total_steps=20, loss=0.5, learning_rate=1e-4, step_seconds=2.0),
+        tokens_total=step * 100,
+        samples_total=step * 8,
+        data_wait_seconds=step * 0.5,
+        save_stall_seconds=step * 0.25,
+        flops_per_second=flops,
+    )
+
+
+def _read(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    families = text_string_to_metric_families(metrics.render().decode())
+    ours = {"namespace": "research", "job": "spam", "node": "1"}
+    found = {}
+    for family in families:
+        for sample in family.samples:
+            assert ours.items() <= sample.labels.items()
+            rest = frozenset(item for item in sample.labels.items() if item[0] not in ours)
+            found[sample.name, rest] = sample.value
+    return found
+
+
+def _make_metrics(peak_flops: float | None = None, clock: _Clock | None = None, **spec: Any) -> Metrics:
+    return Metrics(make_run("file:///store", **spec), 1, peak_flops, clock or _Clock())
+
+
+def test_names_and_labels_are_frozen() -> None:
+    metrics = _make_metrics(peak_flops=1e12)
+    metrics.receive(Heartbeat(rank=3, phase="training", step=5, at=0.0))
+    metrics.receive(Evaluated(step=5, split="validation", metrics={"f1": 0.8}, best=True))
+    metrics.receive(_log(5, flops=5e11))
+    names = {(name, tuple(sorted(key for key, _ in labels))) for name, labels in _read(metrics)}
+    labels = {"finetune_eval_metric": ("metric", "split"), "finetune_rank_step": ("rank",)}
+    assert {name for name in names if not name[0].endswith("_created")} == {
+        (name, labels.get(name, ())) for name in FROZEN
+    }
+
+
+def test_counters_add_up_the_attempts() -> None:
+    metrics = _make_metrics()
+    metrics.begin(1)
+    metrics.receive(_log(5))
+    metrics.receive(_log(10))
+    metrics.begin(2)
+    metrics.lose_steps(3)
+    metrics.receive(_log(4))
+    values = _read(metrics)
+    nothing: frozenset[tuple[str, str]] = frozenset()
+    assert values["finetune_tokens_total", nothing] == 1400
+    assert values["finetune_samples_total", nothing] == 112
+    assert values["finetune_data_wait_seconds_total", nothing] == 7.0
+    assert values["finetune_checkpoint_stall_seconds_total", nothing] == 3.5
+    assert values["finetune_lost_steps_total", nothing] == 3
+    assert values["finetune_attempt", nothing] == 2
+
+
+def test_ratios_and_gpu_seconds_follow_the_clock() -> None:
+    clock = _Clock()
+    metrics = _make_metrics(peak_flops=1e12, clock=clock, resources={"gpusPerNode": 4})
+    metrics.receive(_log(5, flops=4e11))
+    metrics.receive(_log(10, flops=4e11))
+    clock.now += 40.0
+    values = _read(metrics)
+    nothing: frozenset[tuple[str, str]] = frozenset()
+    assert values["finetune_gpu_seconds_total", nothing] == 160.0
+    assert values["finetune_goodput_ratio", nothing] == 0.25
+    assert values["finetune_mfu_ratio", nothing] == 0.4
