@@ -23,7 +23,7 @@ def _make_listener() -> tuple[Listener, Board]:
 
 
 def _make_spec(tmp_path: Path, minilm: Path) -> dict[str, Any]:
-    rows = [{"text": f"mail number {number} says {number % 7}", label: "ham"[number % 2 :]} for number in range(60)]
+    rows = [{"text": f"mail number {number}", "label": ("ham", "spam")[number % 2]} for number in range(60)]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return {
         "model": {"source": f"file://{minilm}"},

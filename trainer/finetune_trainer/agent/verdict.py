@@ -81,6 +81,7 @@ def _has_failed(end: WorkerEnd) -> bool:
 
 
 def _classify(end: WorkerEnd) -> FailureClass:
-    if end.exit_code == -9 and end.memory_killed:
+    # 255: the forkserver, which knows the exit code, was killed itself.
+    if end.exit_code in {-9, 255} and end.memory_killed:
         return FailureClass.OUT_OF_MEMORY
     return classify_exit(end.exit_code) or FailureClass.CODE
