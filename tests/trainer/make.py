@@ -60,6 +60,9 @@ def make_tokenizer(chat: bool = False) -> PreTrainedTokenizerFast:
         cls_token=None if chat else "[CLS]",
         sep_token=None if chat else "[SEP]",
         model_max_length=64,
+        model_input_names=["input_ids", "attention_mask"]
+        if chat
+        else ["input_ids", "token_type_ids", "attention_mask"],
         chat_template=CHAT_TEMPLATE if chat else None,
     )
 

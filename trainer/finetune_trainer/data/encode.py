@@ -14,7 +14,7 @@ from datasets.utils.logging import disable_progress_bar
 from finetune_contract.progress import DataPart
 from finetune_trainer.data.prepared import COLUMN_LENGTH, COLUMN_ROW, COLUMN_TARGETS
 from finetune_trainer.data.table import GROUP, Table
-from finetune_trainer.errors import DataError
+from finetune_trainer.errors import DataError, UserError
 from finetune_trainer.tasks.task import Encoding, Task, Tokenizer
 
 BATCH_ROWS: Final = 1000
@@ -30,7 +30,7 @@ def encode_part(
     done = 0
     for batch in table.rows.to_batches(max_chunksize=BATCH_ROWS):
         columns = {name: batch[name].to_pylist() for name in batch.schema.names if name not in (COLUMN_ROW, GROUP)}
-        encoded = task.encode(columns, tokenizer, encoding)
+        encoded = _encode_rows(columns, batch[COLUMN_ROW], task, tokenizer, encoding)
         batches.append(_make_batch(encoded, batch[COLUMN_ROW]))
         done += batch.num_rows
         report(done)
@@ -46,6 +46,20 @@ def encode_part(
         truncated=_sum(learnable[TRUNCATED]),
         split_off=table.split_off,
     )
+
+
+def _encode_rows(
+    columns: dict[str, list[Any]], rows: Any, task: Task, tokenizer: Tokenizer, encoding: Encoding
+) -> dict[str, list[Any]]:
+    try:
+        return task.encode(columns, tokenizer, encoding)
+    except UserError:
+        for position, row in enumerate(rows.to_pylist()):
+            try:
+                task.encode({name: [values[position]] for name, values in columns.items()}, tokenizer, encoding)
+            except UserError as error:
+                raise DataError(f"row {row} (counted from 0 over all files): {error}") from error
+        raise
 
 
 def check_masked(part: str, figures: DataPart, max_masked_share: float, max_length: int) -> None:

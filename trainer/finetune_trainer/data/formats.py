@@ -52,17 +52,24 @@ def read_file(path: Path, kind: Format, uri: str) -> Iterator[PlacedRow]:
             yield from READERS[kind](stream, uri)
     except (OSError, EOFError, zstandard.ZstdError, pa.ArrowException, csv.Error) as error:
         raise DataError(
-            f"{uri}: the file cannot be read as {kind} ({str(error).splitlines()[0][:200]}); "
-            "check the file, or set data.*.format"
+            f"{uri}: the file cannot be read as {kind} ({_first_line(error)}); check the file, or set data.*.format"
         ) from error
 
 
 def _open(path: Path, uri: str) -> BinaryIO:
     if uri.endswith(".gz"):
-        return gzip.open(path, "rb")  # type: ignore[return-value]
+        return io.BufferedReader(gzip.open(path, "rb"))
     if uri.endswith(".zst"):
-        return zstandard.open(path, "rb")  # type: ignore[no-any-return]
+        return io.BufferedReader(zstandard.open(path, "rb"))
     return path.open("rb")
+
+
+def _make_seekable(stream: BinaryIO) -> BinaryIO:
+    return stream if stream.seekable() else io.BytesIO(stream.read())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _read_jsonl(stream: BinaryIO, uri: str) -> Iterator[PlacedRow]:
@@ -97,12 +104,12 @@ def _read_csv(stream: BinaryIO, uri: str) -> Iterator[PlacedRow]:
 
 
 def _read_parquet(stream: BinaryIO, uri: str) -> Iterator[PlacedRow]:
-    yield from _number(pq.ParquetFile(stream).iter_batches())
+    yield from _number(pq.ParquetFile(_make_seekable(stream)).iter_batches())
 
 
 def _read_arrow(stream: BinaryIO, uri: str) -> Iterator[PlacedRow]:
     """Arrow's streaming format, as `datasets` writes it, or its file format."""
-    data = stream if isinstance(stream, io.BufferedReader) else io.BytesIO(stream.read())
+    data = _make_seekable(stream)
     try:
         yield from _number(iter(pa.ipc.open_stream(data)))
     except pa.ArrowInvalid:

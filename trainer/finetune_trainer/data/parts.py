@@ -25,7 +25,10 @@ Tables = dict[str, Table]
 
 
 def split_off_missing(tables: Tables, data: DataSpec) -> Tables:
-    """Validation and test rows from the training rows where the job names no source for them."""
+    """Validation and test rows from the training rows where the job names no source for them.
+
+    Raises `DataError` where there are too few rows.
+    """
     shares = {"validation": data.split.validation, "test": data.split.test}
     wanted = {part: share for part, share in shares.items() if part not in tables and share > 0}
     if not wanted:
@@ -39,6 +42,12 @@ def split_off_missing(tables: Tables, data: DataSpec) -> Tables:
         classes=train.values(LABEL) if stratify else None,
         groups=train.values(GROUP) if data.split.group is not None else None,
     )
+    for part in wanted:
+        if not positions[part]:
+            raise DataError(
+                f"data.split.{part}: {len(train)} training rows are too few to split any off; add rows, name a source "
+                f"for data.{part}, or set data.split.{part} to 0"
+            )
     parts = {part: train.take(positions[part]) for part in (TRAIN, *wanted)}
     made = {part: replace(parts[part], read=0, dropped={}, split_off=True) for part in wanted}
     return {**tables, **made, TRAIN: parts[TRAIN]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -27,7 +28,10 @@ def prepare(model: PreTrainedModel, spec: StrategySpec, task: Task) -> nn.Module
         modules_to_save=list(whole) or None,
         task_type=task.adapter_type,
     )
-    adapted: nn.Module = get_peft_model(model, config)
+    with warnings.catch_warnings():
+        # PEFT asks transformers by a name that is about to go.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        adapted: nn.Module = get_peft_model(model, config)
     return adapted
 
 
@@ -36,7 +40,8 @@ def write_adapter(model: nn.Module, base: str, folder: Path) -> None:
     adapted = _as_adapted(model)
     for config in adapted.peft_config.values():
         config.base_model_name_or_path = base
-    adapted.save_pretrained(str(folder))
+    # Embeddings are not trained, and looking for those of the base would ask the Hub.
+    adapted.save_pretrained(str(folder), save_embedding_layers=False)
     # PEFT's card is an empty form; the published folder has a card of its own.
     (folder / "README.md").unlink(missing_ok=True)
 

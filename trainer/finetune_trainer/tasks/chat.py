@@ -18,6 +18,10 @@ Message = dict[str, Any]
 Span = tuple[int, int]
 
 STAND_IN: Final = "zzSTANDxINzz"
+CHANGED: Final = (
+    "data.columns.messages: the model's chat template changes what the assistant says, so its tokens cannot be told "
+    "apart; add {% generation %} markers to the tokenizer's chat template"
+)
 MARKER: Final = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -32,18 +36,16 @@ def render_chat(messages: Sequence[Message], tokenizer: Tokenizer) -> tuple[str,
             "data.columns.messages: the model has no chat template; choose an instruction-tuned model, or write the "
             "rows as columns prompt and completion"
         )
-    ends = _end_tokens(tokenizer)
     text = _render(messages, tokenizer)
-    last = len(messages) - 1
     spans = []
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
         start, end = _find_content(text, messages, index, tokenizer)
-        closing = ends.match(text, end)
-        if closing:
-            end = closing.end()
-        elif index == last and tokenizer.eos_token:
+        closing = _find_closing(messages[: index + 1], tokenizer)
+        if closing and text.startswith(closing, end):
+            end += len(closing)
+        elif index == len(messages) - 1 and tokenizer.eos_token:
             text, end = text[:end] + tokenizer.eos_token, end + len(tokenizer.eos_token)
         spans.append((start, end))
     return text, spans
@@ -63,20 +65,31 @@ def _render(messages: Sequence[Message], tokenizer: Tokenizer) -> str:
 
 
 def _find_content(text: str, messages: Sequence[Message], index: int, tokenizer: Tokenizer) -> Span:
-    replaced = [*messages]
-    replaced[index] = {**messages[index], "content": STAND_IN}
-    before, found, after = _render(replaced, tokenizer).partition(STAND_IN)
+    before, after = _render_around(messages, index, tokenizer)
     start, end = len(before), len(text) - len(after)
-    fits = found and start <= end and text.startswith(before) and text.endswith(after)
+    fits = start <= end and text.startswith(before) and text.endswith(after)
     if not fits or text[start:end].strip() != str(messages[index]["content"]).strip():
-        raise ModelError(
-            "data.columns.messages: the model's chat template changes what the assistant says, so its tokens cannot be "
-            "told apart; add {% generation %} markers to the tokenizer's chat template"
-        )
+        raise ModelError(CHANGED)
     return start, end
 
 
-def _end_tokens(tokenizer: Tokenizer) -> re.Pattern[str]:
+def _find_closing(messages: Sequence[Message], tokenizer: Tokenizer) -> str:
+    """What ends the last turn, up to its first special token; empty where the template writes no such token."""
+    _, after = _render_around(messages, len(messages) - 1, tokenizer)
+    closing = _special_tokens(tokenizer).search(after)
+    return after[: closing.end()] if closing else ""
+
+
+def _render_around(messages: Sequence[Message], index: int, tokenizer: Tokenizer) -> tuple[str, str]:
+    replaced = [*messages]
+    replaced[index] = {**messages[index], "content": STAND_IN}
+    before, found, after = _render(replaced, tokenizer).partition(STAND_IN)
+    if not found:
+        raise ModelError(CHANGED)
+    return before, after
+
+
+def _special_tokens(tokenizer: Tokenizer) -> re.Pattern[str]:
     special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     special |= {tokenizer.eos_token} if tokenizer.eos_token else set()
-    return re.compile(r"\s*(?:" + "|".join(sorted(map(re.escape, special), key=len, reverse=True)) + ")")
+    return re.compile("|".join(sorted(map(re.escape, special), key=len, reverse=True)) or r"(?!)")

@@ -10,7 +10,6 @@ import os
 import sys
 import time
 import traceback
-import warnings
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
@@ -122,8 +121,6 @@ def _set_up_logging(rank: int) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format=line, force=True)
     logging.getLogger("finetune_trainer").setLevel(logging.INFO if rank == 0 else logging.WARNING)
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    # PEFT asks transformers by a name that is about to go.
-    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
     # New heads are ours on purpose; the report on missing weights would read as an error.
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
