@@ -102,7 +102,7 @@ class Resumed(Document):
 
 
 class Finalized(Document):
-    """Rank 0: the best weights are exported and judged; attempt_dir/export and attempt_dir/evaluation.json are complete."""
+    """Rank 0: the best weights are exported and judged; export/ and evaluation.json of attempt_dir are complete."""
 
     kind: Literal["finalized"] = "finalized"
     step: int
