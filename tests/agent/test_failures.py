@@ -14,6 +14,7 @@ from finetune_trainer.store.fence import raise_fence
 from finetune_trainer.store.ledger import read_ledger
 from finetune_trainer.store.store import Store
 from tests.agent.make import AgentProcess, make_attempt, make_run, put_prepared
+from tests.waiting import wait_for
 
 
 @pytest.mark.parametrize(
@@ -138,6 +139,27 @@ def test_a_fenced_attempt_ends_its_workers_and_writes_nothing_more(tmp_path: Pat
         assert failure.failure_class == FailureClass.INFRASTRUCTURE
         assert agent.finish() == 0
     assert store.list() == written
+
+
+def test_training_goes_on_while_the_store_fails_and_the_checkpoint_comes_late(tmp_path: Path) -> None:
+    run = make_run(f"file://{tmp_path}/store", steps=100_000)
+    store = Store.open(run.job_uri)
+    put_prepared(store, tmp_path)
+    assert store.folder is not None
+    in_the_way = store.folder / names.CHECKPOINTS_FOLDER
+    in_the_way.write_text("a file where the folder should be")
+    with AgentProcess(tmp_path / "node-0", run) as agent:
+        agent.annotate(make_attempt(1))
+        late = wait_for(
+            lambda: [text for text in agent.wait_for_step(5).warnings if "is late" in text],
+            "word of the failing store",
+            seconds=60,
+        )
+        assert late[0].startswith("checkpoint of step 5 is late: ")
+        agent.wait_for_step(agent.progress().step.step + 1)
+        in_the_way.unlink()
+        wait_for(lambda: agent.progress().checkpoints, "the late checkpoint", seconds=60)
+        assert not agent.progress().news
 
 
 def test_an_attempt_after_the_outcome_reports_it_and_starts_nothing(tmp_path: Path) -> None:

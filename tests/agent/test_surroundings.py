@@ -144,6 +144,16 @@ def test_only_children_that_nobody_awaits_are_reaped() -> None:
     children[0].returncode = 0
 
 
+def test_an_agent_that_cannot_read_its_run_says_so_in_the_termination_message(tmp_path: Path) -> None:
+    places = {names.ENV_RUN_CONFIG: str(tmp_path / "run.json"), names.ENV_TERMINATION_LOG: str(tmp_path / "end")}
+    command = [sys.executable, "-m", "finetune_trainer.agent"]
+    ended = subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, check=False)
+    assert ended.returncode == 10
+    end = json.loads((tmp_path / "end").read_text())
+    assert (end["phase"], end["class"]) == ("Failed", "User")
+    assert "run.json cannot be read" in end["message"]
+
+
 def test_the_agent_imports_nothing_heavy() -> None:
     program = "import sys, finetune_trainer.agent.__main__; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.split()

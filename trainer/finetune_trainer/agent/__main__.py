@@ -9,8 +9,10 @@ import signal
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from finetune_contract.names import ROLE_TRAINER
+from finetune_contract import names
+from finetune_contract.progress import Progress
 from finetune_trainer.agent.credentials import forbid_inspection, take_credentials
 from finetune_trainer.agent.follow import Follower
 from finetune_trainer.agent.launcher import Launcher, prepare_environment
@@ -45,14 +47,22 @@ def main(launcher: Launcher = DEFAULT_LAUNCHER) -> None:
         asyncio.run(_serve(settings, trusted_environment, launcher))
     except FineTuneError as error:
         logger.error("%s", error)
+        _tell_before_serving(error)
         _leave(int(error.exit_code))
+
+
+def _tell_before_serving(error: FineTuneError) -> None:
+    """Without settings there is no server that could tell; the pod's termination message is all there is."""
+    log = os.environ.get(names.ENV_TERMINATION_LOG)
+    failed = Progress(job_uid="", node=0, role=names.ROLE_TRAINER, phase="Failed", failure=error.to_failure())
+    write_end(Path(log) if log else None, failed)
 
 
 def _begin_launching(settings: Settings, launcher: Launcher) -> None:
     """Set the environment that workers inherit, then start their forkserver (a prepare pod has no workers)."""
     settings.work_dir.mkdir(parents=True, exist_ok=True)
     prepare_environment(os.environ, settings.run.resolved, settings.work_dir)
-    if settings.role == ROLE_TRAINER:
+    if settings.role == names.ROLE_TRAINER:
         adopt_orphans()
         launcher.begin()
 
