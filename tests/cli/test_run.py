@@ -64,7 +64,7 @@ def test_the_run_is_one_node_of_this_machine(desk: Desk) -> None:
 
 def test_the_same_job_goes_on_from_its_ledger(desk: Desk) -> None:
     desk.leave_run(checkpoint=True)
-    run = desk.write({"resources": {"processesPerNode": 2}, "lifecycle": {"backoffLimit": 1}})
+    run = desk.write({"resources": {"processesPerNode": 2}, "lifecycle": {"activeDeadlineSeconds": 60}})
     earlier = desk.start(run)
     assert (earlier.attempt, earlier.newest_step, earlier.outcome) == (1, 10, None)
 
