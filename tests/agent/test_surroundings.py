@@ -13,7 +13,7 @@ import pytest
 from finetune_contract import names
 from finetune_contract.progress import Outcome, Progress
 from finetune_trainer.agent.annotations import Annotations, read_annotations
-from finetune_trainer.agent.cgroup import count_cpus, count_oom_kills
+from finetune_trainer.agent.cgroup import count_cpus, count_oom_kills, count_usable_cpus
 from finetune_trainer.agent.launcher import prepare_environment
 from finetune_trainer.agent.orphans import reap_orphans
 from finetune_trainer.agent.peak import find_peak_flops
@@ -94,12 +94,19 @@ def test_a_cpu_quota_bounds_the_threads_in_both_cgroup_versions(tmp_path: Path) 
     assert count_cpus(free) == count_cpus(tmp_path) == len(os.sched_getaffinity(0))
 
 
+def test_a_pod_plans_threads_for_the_cpus_that_it_asked_for(tmp_path: Path) -> None:
+    quota = _write(tmp_path / "v2", cpu_dot_max="800000 100000\n")
+    available = count_cpus(quota)
+    assert count_usable_cpus("500m", quota) == 1
+    assert count_usable_cpus("1000", quota) == count_usable_cpus(None, quota) == available
+
+
 def test_workers_get_threads_by_their_number_and_what_the_user_set_stays(tmp_path: Path) -> None:
     environment = {"OMP_NUM_THREADS": "7"}
-    prepare_environment(environment, make_run("file:///store", processes=64).resolved, tmp_path)
+    prepare_environment(environment, make_run("file:///store", processes=64), tmp_path)
     assert environment["OMP_NUM_THREADS"] == "7"
     environment = {}
-    prepare_environment(environment, make_run("file:///store", processes=64).resolved, tmp_path)
+    prepare_environment(environment, make_run("file:///store", processes=64), tmp_path)
     assert environment["OMP_NUM_THREADS"] == "1"
     assert (environment["DS_ACCELERATOR"], environment["HF_HUB_OFFLINE"]) == ("cpu", "1")
 

@@ -61,7 +61,7 @@ def _tell_before_serving(error: FineTuneError) -> None:
 def _begin_launching(settings: Settings, launcher: Launcher) -> None:
     """Set the environment that workers inherit, then start their forkserver (a prepare pod has no workers)."""
     settings.work_dir.mkdir(parents=True, exist_ok=True)
-    prepare_environment(os.environ, settings.run.resolved, settings.work_dir)
+    prepare_environment(os.environ, settings.run, settings.work_dir)
     if settings.role == names.ROLE_TRAINER:
         adopt_orphans()
         launcher.begin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -23,6 +24,18 @@ def count_cpus(root: Path = ROOT) -> int:
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _read_quota(root)
     return max(1, min(available, int(quota)) if quota else available)
+
+
+def count_usable_cpus(request: str | None, root: Path = ROOT) -> int:
+    """CPUs to plan threads for: no more than the pod asked for, where it asked (resources.cpu, a Kubernetes quantity).
+
+    Pods that share a node and each start a thread for every core of it only wait for one another.
+    """
+    available = count_cpus(root)
+    if request is None:
+        return available
+    asked = float(request[:-1]) / 1000 if request.endswith("m") else float(request)
+    return max(1, min(available, math.ceil(asked)))
 
 
 def _read_quota(root: Path) -> float | None:

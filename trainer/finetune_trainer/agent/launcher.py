@@ -16,8 +16,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from finetune_contract.run import Resolved
-from finetune_trainer.agent.cgroup import count_cpus
+from finetune_contract.run import RunConfig
+from finetune_trainer.agent.cgroup import count_usable_cpus
 from finetune_trainer.agent.entry import enter
 from finetune_trainer.errors import FineTuneError
 
@@ -80,9 +80,10 @@ def find_launcher_processes() -> frozenset[int]:
     return frozenset(pid for pid in found if pid is not None)
 
 
-def prepare_environment(environment: MutableMapping[str, str], resolved: Resolved, work_dir: Path) -> None:
+def prepare_environment(environment: MutableMapping[str, str], run: RunConfig, work_dir: Path) -> None:
     """Set what the libraries read at import. What the user set by pod.env stays."""
-    threads = max(1, count_cpus() // resolved.workers_per_node)
+    resolved = run.resolved
+    threads = max(1, count_usable_cpus(run.spec.resources.cpu) // resolved.workers_per_node)
     cache = work_dir / "cache"
     defaults = {
         "OMP_NUM_THREADS": str(threads),

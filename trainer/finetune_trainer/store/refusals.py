@@ -61,5 +61,6 @@ def _explain(text: str) -> str:
     detail = text.split("\n", 1)[0][:300]
     for pattern, explanation in _EXPLANATIONS:
         if re.search(pattern, text):
-            return f"{explanation} ({detail})"
+            # The chained exception still holds the storage's own words.
+            return explanation
     return f"the storage failed ({detail}); try again or look into its log"

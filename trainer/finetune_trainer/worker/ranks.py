@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
 import deepspeed
@@ -115,15 +114,5 @@ def _choose_device(task: WorkerTask) -> torch.device:
         device = torch.device("cuda", task.local_rank)
         torch.cuda.set_device(device)
         return device
-    torch.set_num_threads(max(1, count_cpus() // task.local_world_size))
+    # How many threads a worker has stands in OMP_NUM_THREADS: the agent knows the pod, a worker does not.
     return torch.device("cpu")
-
-
-def count_cpus(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """CPUs that this process may use: its affinity, bounded by the container's quota (cgroup v2)."""
-    available = len(os.sched_getaffinity(0))
-    try:
-        quota, period = quota_file.read_text().split()
-    except (OSError, ValueError):
-        return available
-    return available if quota == "max" else max(1, min(available, int(quota) // int(period)))
