@@ -61,6 +61,8 @@ def describe_failure(end: WorkerEnd, node: int) -> Failure:
         return end.failure.model_copy(update=missing)
     failure_class = _classify(end)
     reason, explanation = _EXPLANATIONS[failure_class]
+    if end.exit_code == -9 and failure_class == FailureClass.CODE:
+        explanation = "it was killed from outside; the node's kernel log says by whom"
     ended = f"was ended by signal {-end.exit_code}" if end.exit_code < 0 else f"ended with exit code {end.exit_code}"
     return Failure(
         failure_class=failure_class,
