@@ -28,6 +28,7 @@ from finetune_contract.run import JobIdentity, Resolved, RunConfig
 from finetune_contract.spec import FineTuneJobSpec
 from finetune_trainer.data.prepared import PreparedData
 from finetune_trainer.messages import WorkerTask
+from finetune_trainer.tasks.loading import load_tokenizer
 from finetune_trainer.tasks.registry import find_task
 from finetune_trainer.tasks.task import Encoding
 
@@ -100,18 +101,24 @@ def make_rows(task: str, count: int, seed: int = 0) -> dict[str, list[Any]]:
 def make_prepared(
     folder: Path, model_dir: Path, task: str = "text-classification", sizes: Mapping[str, int] | None = None
 ) -> Path:
-    """Prepared data as the data stage leaves it."""
-    from finetune_trainer.tasks.loading import load_tokenizer
+    """Prepared data as the data stage leaves it: rows of `make_rows`."""
+    sizes = sizes or {"train": 40, "validation": 13, "test": 11}
+    rows = {name: make_rows(task, count, seed) for seed, (name, count) in enumerate(sizes.items())}
+    return write_prepared(folder, model_dir, task, rows, LABELS if task == "text-classification" else ())
 
+
+def write_prepared(
+    folder: Path, model_dir: Path, task: str, rows: Mapping[str, Mapping[str, list[Any]]], labels: tuple[str, ...]
+) -> Path:
+    """Prepared data of these rows, at most 64 tokens long."""
     tokenizer = load_tokenizer(model_dir)
     parts = {}
-    for seed, (name, count) in enumerate((sizes or {"train": 40, "validation": 13, "test": 11}).items()):
-        labels = () if task == "text-generation" else LABELS
-        encoded = find_task(task).encode(make_rows(task, count, seed), tokenizer, Encoding(64, labels))
+    for name, columns in rows.items():
+        encoded = find_task(task).encode(columns, tokenizer, Encoding(64, labels))
         del encoded["truncated"]
+        count = len(encoded["length"])
         Dataset.from_dict({**encoded, "row": list(range(count))}).save_to_disk(folder / name)
         parts[name] = DataPart(rows=count, targets=sum(encoded["targets"]))
-    labels = () if task == "text-generation" else LABELS
     summary = DataSummary(fingerprint="sha256:test", parts=parts, labels=labels, max_length=64)
     (folder / "prepared.json").write_text(PreparedData(summary=summary).to_json())
     return folder

@@ -91,10 +91,10 @@ def run_attempt(
     return Attempt(workers)
 
 
-def call_in_worker(function: Callable[[Connection], None]) -> Any:
-    """Run a function in a fresh process of the pool; return the object that it sends."""
+def call_in_worker(function: Callable[..., None], *arguments: str) -> Any:
+    """Run a function in a fresh process of the pool, with a connection first; return the object that it sends."""
     ours, theirs = _context.Pipe()
-    process = _context.Process(target=function, args=(theirs,))
+    process = _context.Process(target=function, args=(theirs, *arguments))
     process.start()
     theirs.close()
     try:

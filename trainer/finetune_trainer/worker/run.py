@@ -14,26 +14,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
 
-from torch.nn import Module
 from transformers.utils import logging as transformers_logging
 
 from finetune_contract.exits import WorkerExit
 from finetune_trainer.errors import StoppedError
 from finetune_trainer.messages import Failed, WorkerTask
-from finetune_trainer.worker.engine import make_deepspeed_config, make_engine
+from finetune_trainer.worker.assemble import assemble
 from finetune_trainer.worker.failure import map_error
 from finetune_trainer.worker.finalize import finalize
-from finetune_trainer.worker.flops import count_flops_per_token, count_parameters, find_shape
 from finetune_trainer.worker.link import AgentLink
-from finetune_trainer.worker.materials import Materials, load_materials, load_model
-from finetune_trainer.worker.meter import Meter
-from finetune_trainer.worker.randomness import seed_everything
 from finetune_trainer.worker.ranks import join, leave
-from finetune_trainer.worker.resume import resume
-from finetune_trainer.worker.schedule import make_schedule
 from finetune_trainer.worker.state import TrainerState
-from finetune_trainer.worker.train import Run, train
-from finetune_trainer.worker.votes import Votes
+from finetune_trainer.worker.train import train
 
 logger = logging.getLogger(__name__)
 
@@ -58,37 +50,11 @@ def work(task: WorkerTask, link: AgentLink) -> None:
     """Join, load, resume, train, finalize."""
     began = time.time()
     link.beat("starting", 0)
-    ranks = join(task)
-    materials = load_materials(task)
-    schedule = make_schedule(task.run, len(materials.parts["train"]))
-    config = make_deepspeed_config(task.run)
-    engine = make_engine(load_model(materials, config), task.run, schedule, ranks, config)
-    seed_everything(task.run.spec.training.seed + ranks.rank)
-    state = resume(engine, _make_fresh_state(task, materials), task.resume_dirs, ranks, link)
-    run = Run(
-        materials=materials,
-        schedule=schedule,
-        engine=engine,
-        ranks=ranks,
-        link=link,
-        votes=Votes(ranks, link),
-        meter=Meter(schedule, _count_flops(engine.module, materials)),
-        attempt_dir=Path(task.attempt_dir),
-        state=state,
-        saved_step=state.step,
-    )
+    run = assemble(task, join(task), link)
+    earlier = _find_earlier(task, run.state)
     train(run)
-    finalize(run, _find_earlier(task, state), began)
+    finalize(run, earlier, began)
     leave()
-
-
-def _make_fresh_state(task: WorkerTask, materials: Materials) -> TrainerState:
-    return TrainerState(
-        world_size=task.world_size,
-        zero_stage=task.run.resolved.zero_stage,
-        seed=task.run.spec.training.seed,
-        data_fingerprint=materials.prepared.summary.fingerprint,
-    )
 
 
 def _find_earlier(task: WorkerTask, resumed: TrainerState) -> tuple[Path, ...]:
@@ -96,13 +62,6 @@ def _find_earlier(task: WorkerTask, resumed: TrainerState) -> tuple[Path, ...]:
     folders = [Path(task.best_dir)] if task.best_dir else []
     prefix = f"step-{resumed.best.step:08d}"
     return (*folders, *(Path(folder) for folder in task.resume_dirs if Path(folder).name.startswith(prefix)))
-
-
-def _count_flops(model: Module, materials: Materials) -> float:
-    total, trained, inner = count_parameters(model)
-    layers, hidden_size = find_shape(model)
-    lengths = materials.parts["train"].lengths
-    return count_flops_per_token(inner, layers, hidden_size, float(lengths.mean()), trained == total)
 
 
 def _tell(error: BaseException, task: WorkerTask, link: AgentLink) -> int:

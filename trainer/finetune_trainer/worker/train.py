@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,16 @@ def train(run: Run) -> TrainerState:
     if _is_evaluation_due(run):
         # The attempt before was stopped within this evaluation.
         _evaluate_and_save(run)
+    for step in iterate_steps(run):
+        if _has_run_out(run):
+            logger.info("early stopping after step %d", step)
+            break
+    run.votes.settle()
+    return run.state
+
+
+def iterate_steps(run: Run) -> Iterator[int]:
+    """Do one step after another, with all that is due after it; yields the number of each when it is done."""
     interval = _Interval(first_step=run.state.step + 1)
     since = time.monotonic()
     for step in _remaining_steps(run):
@@ -69,11 +80,7 @@ def train(run: Run) -> TrainerState:
             interval = _Interval(first_step=step.number + 1)
         if _act_between_steps(run, signal):
             since = time.monotonic()
-        if run.state.best.has_run_out(run.materials.run.spec.evaluation.early_stopping):
-            logger.info("early stopping after step %d", step.number)
-            break
-    run.votes.settle()
-    return run.state
+        yield step.number
 
 
 @dataclass
@@ -91,8 +98,12 @@ class _Interval:
         self.learning_rate = learning_rate
 
 
-def _remaining_steps(run: Run) -> Any:
-    if run.state.best.has_run_out(run.materials.run.spec.evaluation.early_stopping):
+def _has_run_out(run: Run) -> bool:
+    return run.state.best.has_run_out(run.materials.run.spec.evaluation.early_stopping)
+
+
+def _remaining_steps(run: Run) -> Iterator[Step]:
+    if _has_run_out(run):
         return iter(())
     return prepare_steps(run.materials, run.schedule, run.ranks, run.state.step)
 
