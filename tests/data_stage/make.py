@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,3 +82,12 @@ def make_stage(
 def source_of(path: Path) -> dict[str, str]:
     """A part's source."""
     return {"source": f"file://{path}"}
+
+
+def run_command(stage: Stage, **environment: str) -> tuple[int, list[dict[str, Any]]]:
+    """Run the stage as the agent does; exit code and the lines that it said."""
+    path = stage.root / "run.json"
+    path.write_text(stage.run.to_json())
+    command = [sys.executable, "-m", "finetune_trainer.data", "--run", str(path), "--work-dir", str(stage.root / "w")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=os.environ | environment)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]

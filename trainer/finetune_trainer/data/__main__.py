@@ -24,6 +24,8 @@ def main() -> int:
     parser.add_argument("--work-dir", type=Path, required=True, help="scratch folder")
     arguments = parser.parse_args()
     speech = _take_stdout()
+    # Bars are for terminals; progress is in our own lines. Read when the libraries are imported, which is later.
+    os.environ.update(HF_HUB_DISABLE_PROGRESS_BARS="1", HF_DATASETS_DISABLE_PROGRESS_BARS="1")
     try:
         run = RunConfig.from_json(arguments.run.read_bytes())
         speech.pointer(prepare(run, arguments.work_dir, speech))

@@ -5,6 +5,7 @@ The Hub's address and key are the usual variables, HF_ENDPOINT and HF_TOKEN.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -51,6 +52,16 @@ def find_model_revision(model: ModelSpec) -> str:
         _refuse(error, "model.source", f"{model.source} at {model.revision}", ModelError)
 
 
+def list_model_files(model: ModelSpec, commit: str) -> list[str]:
+    """Names of the model's files."""
+    from huggingface_hub import HfApi
+
+    try:
+        return list(HfApi().list_repo_files(_repository(model.source), revision=commit))
+    except Exception as error:
+        _refuse(error, "model.source", f"{model.source} at {model.revision}", ModelError)
+
+
 def fetch_model(model: ModelSpec, commit: str, folder: Path, patterns: list[str]) -> Path:
     """Those files of a model that fit the patterns, in the folder."""
     from huggingface_hub import snapshot_download
@@ -59,6 +70,8 @@ def fetch_model(model: ModelSpec, commit: str, folder: Path, patterns: list[str]
         snapshot_download(_repository(model.source), revision=commit, local_dir=str(folder), allow_patterns=patterns)
     except Exception as error:
         _refuse(error, "model.source", f"{model.source} at {model.revision}", ModelError)
+    # The client's own notes about the download are no part of the model.
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
     return folder
 
 

@@ -29,22 +29,35 @@ def find_model_commit(run: RunConfig) -> str:
 
 
 def fetch_tokenizer(run: RunConfig, commit: str, folder: Path) -> Path:
-    """Tokenizer and config files of the model in a local folder. Raises `ModelError` where there is no config."""
+    """Tokenizer and config files of the model in a local folder.
+
+    Raises `ModelError` where the model has no config or no safetensors weights.
+    """
+    source = run.spec.model.source
     if commit:
+        _check_files(source, hub.list_model_files(run.spec.model, commit))
         return hub.fetch_model(run.spec.model, commit, folder, hub.TOKENIZER_FILES)
-    store = Store.open(run.spec.model.source)
+    store = Store.open(source)
     store.probe()
-    if store.find(FILE_CONFIG) is None:
-        raise ModelError(
-            f"model.source: {run.spec.model.source} has no {FILE_CONFIG}; name a transformers folder (config, "
-            "safetensors, tokenizer)"
-        )
+    names = [entry.path for entry in store.list()]
+    _check_files(source, names)
     if store.folder is not None:
         return store.folder
-    for name in (FILE_CONFIG, *TOKENIZER_FILES):
-        if store.find(name) is not None:
-            store.download(name, folder / name)
+    for name in {FILE_CONFIG, *TOKENIZER_FILES} & set(names):
+        store.download(name, folder / name)
     return folder
+
+
+def _check_files(source: str, names: list[str]) -> None:
+    if not names:
+        raise ModelError(f"model.source: {source} is empty or does not exist; check the address")
+    missing = FILE_CONFIG if FILE_CONFIG not in names else ""
+    if not missing and not any(name.endswith(".safetensors") for name in names):
+        missing = "weights as safetensors"
+    if missing:
+        raise ModelError(
+            f"model.source: {source} has no {missing}; name a transformers folder (config, safetensors, tokenizer)"
+        )
 
 
 def store_model(run: RunConfig, commit: str, destination: Store, folder: Path) -> str:
