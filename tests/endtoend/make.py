@@ -41,7 +41,7 @@ def make_chat_job(name: str = "chat", **changes: Any) -> dict[str, Any]:
         },
         "strategy": {"method": "lora", "lora": {"rank": 8, "alpha": 16}},
         "training": {"maxSteps": 30, "batchSize": 8, "microBatchSize": 4, "maxLength": 192, "learningRate": 1.0e-3},
-        "evaluation": {"everySteps": 15, "gate": [{"metric": "perplexity", "split": "test", "max": 1000}]},
+        "evaluation": {"everySteps": 15, "gate": [{"metric": "perplexity", "split": "test", "max": 10000}]},
         "output": {"destination": f"s3://{BUCKET}/out"},
         "resources": {"nodes": 2, "cpu": "500m", "memory": "5Gi"},
         "storage": {"secretRef": {"name": SECRET}},
