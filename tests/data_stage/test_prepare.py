@@ -68,6 +68,12 @@ def test_what_was_left_out_is_counted_by_reason(tmp_path: Path, encoder: Path) -
     }
 
 
+def test_rows_that_judge_the_model_are_counted_as_often_as_the_user_wrote_them(tmp_path: Path, encoder: Path) -> None:
+    test = write_rows(tmp_path / "test.jsonl", [{"text": "new", "label": "ham"}] * 3)
+    stage = make_stage(tmp_path, encoder, data={"test": source_of(test), "split": {"validation": 0.0}})
+    assert stage.prepare().summary.parts["test"] == DataPart(rows=3, read=3, tokens=9, targets=3)
+
+
 @pytest.mark.parametrize(("contamination", "rows"), [("drop", 39), ("report", 40), ("ignore", 40)])
 def test_leaked_training_rows_are_treated_as_wished(
     tmp_path: Path, encoder: Path, contamination: str, rows: int

@@ -121,7 +121,7 @@ class CleanSpec(Document):
 
 
 class DeduplicateSpec(Document):
-    """Removal of repeated rows."""
+    """Removal of repeated training rows; validation and test rows that you name are all judged."""
 
     method: Literal["exact", "near", "none"] = "exact"
     """exact: equal after normalisation; near: MinHash; none: keep all."""
@@ -148,7 +148,7 @@ class DataSpec(Document):
     clean: CleanSpec = CleanSpec()
     """Cleaning of text columns."""
     deduplicate: DeduplicateSpec = DeduplicateSpec()
-    """Removal of repeated rows."""
+    """Removal of repeated training rows."""
     contamination: Literal["drop", "report", "ignore"] = "drop"
     """What happens to training rows that also stand in validation or test data."""
     max_masked_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from finetune_contract.run import RunConfig
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised when preparation itself changes what it makes of the same data."""
 TOKENIZER_FILES: Final = (
     "tokenizer.json",
