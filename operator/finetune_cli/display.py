@@ -45,12 +45,12 @@ def open_display() -> Display:
 
 
 class LineDisplay:
-    """One line whenever the phase changes, and one an interval."""
+    """One line whenever the phase changes, and one an interval if it says something new."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._phase: AgentPhase | None = None
-        self._said_at = 0.0
+        self._said, self._said_at = "", 0.0
         self._warnings = Warnings()
 
     def show(self, progress: Progress) -> None:
@@ -61,7 +61,10 @@ class LineDisplay:
             return
         self._phase, self._said_at = progress.phase, now
         note = describe_stage(find_stage(progress.phase), progress)
-        talk().print(f"{progress.phase.lower()}: {note}" if note else progress.phase.lower(), markup=False)
+        line = f"{progress.phase.lower()}: {note}" if note else progress.phase.lower()
+        if line != self._said:
+            self._said = line
+            talk().print(line, markup=False)
 
     def close(self) -> None:
         """Nothing is left open."""

@@ -28,7 +28,6 @@ _STAGE_OF: Final[dict[AgentPhase, Stage]] = {
 }
 _DOING: Final[dict[AgentPhase, str]] = {
     "Starting": "loading model",
-    "Evaluating": "validation",
     "Stopping": "saving a checkpoint",
 }
 _SHOWN_METRICS: Final = 2
@@ -54,6 +53,8 @@ def describe_preparation(preparation: PreparationProgress | None, data: DataSumm
 def describe_training(phase: AgentPhase, step: StepProgress, metrics: Metrics) -> str:
     """Step, loss, speed and time to go; the newest validation metrics where there are any."""
     parts = [_DOING[phase]] if phase in _DOING else []
+    if phase == "Evaluating" and step.step == 0:
+        parts.append("the model before training")
     if step.total_steps:
         parts.append(f"step {step.step:,}/{step.total_steps:,}")
     if step.loss is not None:

@@ -57,6 +57,18 @@ class Story:
         self.display.show(progress)
 
 
+def test_the_first_evaluation_is_of_the_model_before_training() -> None:
+    assert describe_training("Evaluating", StepProgress(), {}) == "the model before training"
+
+
+def test_a_line_that_says_nothing_new_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(monkeypatch)
+    preparing = make_progress(phase="Preparing", preparation=PreparationProgress(stage="model"))
+    story.show(0, preparing)
+    story.show(60, preparing)
+    assert story.lines == ["preparing: model"]
+
+
 def test_one_line_a_phase_and_one_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story(monkeypatch)
     data = DataSummary(fingerprint="x", parts={"train": DataPart(rows=80), "test": DataPart(rows=10)}, max_length=64)

@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from finetune_contract.run import JobIdentity, Resolved, RunConfig
 from finetune_contract.spec import FineTuneJob, FineTuneJobSpec
-from finetune_contract.spec.task import TASK_COLUMNS, TASK_OPTIONAL_COLUMNS
+from finetune_contract.spec.columns import resolve_columns
 from finetune_operator.plan.metric_order import choose_metric, is_greater_better
 from finetune_operator.plan.quantities import parse_bytes
 from finetune_operator.version import VERSION
@@ -187,13 +187,8 @@ def _prepare(spec: FineTuneJobSpec) -> Derived:
 
 
 def _columns(spec: FineTuneJobSpec) -> Derived:
-    written = set(spec.data.columns.to_data())
-    optional = [name for name in TASK_OPTIONAL_COLUMNS.get(spec.task, ()) if name in written]
-    alternatives = TASK_COLUMNS[spec.task]
-    # The contract allows any of the task's columns, so the set that shares most with what is written is meant.
-    chosen = max(alternatives, key=lambda names: len(written & set(names)))
-    columns = {name: spec.data.columns.file_column(name) for name in (*chosen, *optional)}
-    named = ", ".join(sorted(written & set(columns)))
+    columns = resolve_columns(spec)
+    named = ", ".join(sorted(set(spec.data.columns.to_data()) & set(columns)))
     return Derived(columns, f"data.columns names {named}" if named else f"the columns' own names in task {spec.task}")
 
 
