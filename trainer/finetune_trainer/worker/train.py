@@ -66,6 +66,8 @@ def train(run: Run) -> TrainerState:
 def iterate_steps(run: Run) -> Iterator[int]:
     """Do one step after another, with all that is due after it; yields the number of each when it is done."""
     interval = _Interval(first_step=run.state.step + 1)
+    # Not to be asked of the model: a wrapper may say that it trains while what it wraps is as from_pretrained left it.
+    run.engine.train()
     since = time.monotonic()
     for step in _remaining_steps(run):
         run.meter.data_wait_seconds += time.monotonic() - since
@@ -79,6 +81,7 @@ def iterate_steps(run: Run) -> Iterator[int]:
             _log(run, interval)
             interval = _Interval(first_step=step.number + 1)
         if _act_between_steps(run, signal):
+            run.engine.train()
             since = time.monotonic()
         yield step.number
 
@@ -110,8 +113,6 @@ def _remaining_steps(run: Run) -> Iterator[Step]:
 
 def _train_one(run: Run, step: Step) -> Tensor:
     smoothing = run.materials.run.spec.training.label_smoothing
-    if not run.engine.module.training:
-        run.engine.train()
     loss = train_step(run.engine, step, run.materials.task, run.ranks, smoothing)
     run.state = run.state.model_copy(
         update={
