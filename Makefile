@@ -32,7 +32,7 @@ check: venv ## Format, lint, types, import rules, generated files, frozen surfac
 	$(if $(SURFACE),$(VENV)/pytest -q $(SURFACE))
 
 test: packages venv cluster images ## All tests, with all that they need: a real cluster, images, an S3 server
-	$(VENV)/pytest
+	$(VENV)/pytest -m "not matrix"
 
 packages: ## Install the system packages that the cluster needs (Debian, root)
 	$(GROUND).packages
@@ -52,8 +52,8 @@ images: cluster ## Build the operator's and the trainer's image and bring them i
 install: images ## Install the chart into the cluster
 	$(GROUND).install --namespace $(NAMESPACE)
 
-matrix: venv ## Every task with every strategy it takes, on small real models
-	$(VENV)/pytest tests/matrix
+matrix: venv ## The full matrices: every world size, ZeRO stage and strategy, resumed and compared
+	$(VENV)/pytest -m matrix
 
 bench: venv ## Measure overheads against bare training loops
 	$(VENV)/python -m tests.bench

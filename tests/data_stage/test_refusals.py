@@ -68,12 +68,6 @@ REFUSALS: list[Any] = [
         id="too long",
     ),
     pytest.param(
-        {"spec": {"model": {"source": "file:///tmp"}}},
-        ModelError,
-        "model.source: file:///tmp has no config.json",
-        id="no model",
-    ),
-    pytest.param(
         {"spec": {"evaluation": {"gate": [{"metric": "bleu", "min": 1.0}]}}},
         UserError,
         r"evaluation.gate\[0\].metric: task text-classification has no metric 'bleu'; use one of accuracy, f1",
@@ -90,6 +84,13 @@ def test_what_the_user_must_mend_is_said_in_one_sentence(
     with pytest.raises(error, match=words):
         stage.prepare()
     assert not (tmp_path / "out" / "job" / "prepared.json").exists()
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path, encoder: Path) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    with pytest.raises(ModelError, match=r"model.source: file://.*/empty has no config.json"):
+        make_stage(tmp_path, encoder, spec={"model": {"source": f"file://{folder}"}}).prepare()
 
 
 def test_an_empty_file_is_refused(tmp_path: Path, encoder: Path) -> None:
