@@ -87,9 +87,10 @@ def test_what_the_user_must_mend_is_said_in_one_sentence(
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path, encoder: Path) -> None:
-    folder = tmp_path / "empty"
+    folder = tmp_path / "notes"
     folder.mkdir()
-    with pytest.raises(ModelError, match=r"model.source: file://.*/empty has no config.json"):
+    (folder / "notes.txt").write_text("not a model")
+    with pytest.raises(ModelError, match=r"model.source: file://.*/notes has no config.json"):
         make_stage(tmp_path, encoder, spec={"model": {"source": f"file://{folder}"}}).prepare()
 
 
