@@ -139,7 +139,7 @@ def test_pods_exit_by_themselves_and_stay_for_their_logs(ground: Ground, run: Ru
 def test_events_tell_the_story(ground: Ground, run: Run) -> None:
     events = json.loads(ground.kubectl("get", "events", "-o", "json"))["items"]
     reasons = {event["reason"] for event in events if event["involvedObject"]["name"] == "spam"}
-    assert {"Accepted", "AttemptStarted", "Published"} <= reasons
+    assert reasons == {"PodsCreated", "Prepared", "AttemptStarted", "Training", "CheckpointVerified", "Published"}
 
 
 def test_deleting_the_job_removes_the_pods_and_leaves_the_bucket(ground: Ground, run: Run) -> None:

@@ -160,6 +160,11 @@ def _wants_save(run: Run) -> bool:
     return minutes is not None and run.ranks.is_first and time.monotonic() - run.saved_at >= minutes * 60
 
 
+def describe_figures(metrics: dict[str, float]) -> str:
+    """Figures of the whole in one line of a log; those of single classes stand in the report."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if "/" not in name)
+
+
 def _save(run: Run) -> None:
     run.meter.save_stall_seconds += write_snapshot(run.engine, run.state, run.attempt_dir, run.ranks, run.link)
     run.saved_step, run.saved_at = run.state.step, time.monotonic()
@@ -219,6 +224,6 @@ def _evaluate_and_save(run: Run) -> None:
         }
     )
     if run.ranks.is_first and metrics:
-        logger.info("step %d: validation %s %s", step, resolved.metric, value)
+        logger.info("step %d: validation %s", step, describe_figures(metrics))
         run.link.send(Evaluated(step=step, split="validation", metrics=metrics, best=best.step == step))
     _save(run)
