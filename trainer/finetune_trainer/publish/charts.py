@@ -11,7 +11,7 @@ import matplotlib
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from finetune_contract.report import CurvePoint, Report
 from finetune_trainer.publish.figures import format_number, title_metric
@@ -209,6 +209,10 @@ def _scale_loss(axes: Axes, values: Sequence[float]) -> None:
     lowest, highest = min(values), max(values)
     if lowest > 0 and highest / lowest > LOG_SCALE_RATIO:
         axes.set_yscale("log")
+        # Plain numbers at 1, 2 and 5 of each decade: powers of ten between them overlap and nobody reads them.
+        axes.yaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     elif 0 <= lowest < highest / 3:
         axes.set_ylim(bottom=0)
 
