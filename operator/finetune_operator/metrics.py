@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Final, get_args
 
 import aiohttp
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -23,6 +23,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self._reconciles = Counter(
             "controller_runtime_reconcile", "Reconciliations.", ["controller", "result"], registry=registry
         )

@@ -41,9 +41,8 @@ def main() -> int:
 def _table(rows: list[Row]) -> Table:
     table = Table("what", "measured", "goal", "reached", "how")
     for row in rows:
-        table.add_row(
-            row.what, f"{row.measured:.4g} {row.unit}", f"<= {row.goal:g} {row.unit}", str(row.reached), row.how
-        )
+        measured, goal = f"{row.measured:.4g} {row.unit}", f"<= {row.goal:g} {row.unit}"
+        table.add_row(row.what, measured, goal, "yes" if row.reached else "NO", row.how)
     return table
 
 

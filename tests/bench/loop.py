@@ -22,7 +22,7 @@ from tests.data import models
 from tests.trainer.make import make_prepared, make_run, make_tasks
 from tests.trainer.pool import call_in_worker
 
-STEPS = 220
+STEPS = 225
 WARM_UP = 20
 BATCH_SIZE = 4
 GOAL = 1.02

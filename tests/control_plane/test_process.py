@@ -150,6 +150,12 @@ METRIC_NAMES = {
     "rest_client_requests_total",
     "leader_election_master_status",
     "finetune_jobs",
+    "process_cpu_seconds_total",
+    "process_max_fds",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_virtual_memory_bytes",
 }
 
 
