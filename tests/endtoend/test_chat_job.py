@@ -11,6 +11,7 @@ from transformers import pipeline
 
 from tests.endtoend.ground import Ground
 from tests.endtoend.make import make_chat_job
+from tests.waiting import wait_for
 
 MINUTES = 60
 
@@ -18,9 +19,21 @@ MINUTES = 60
 @pytest.fixture(scope="module")
 def status(ground: Ground) -> dict[str, Any]:
     ground.kubectl.apply(make_chat_job("chat"))
+    wait_for(lambda: _phase(ground) == "Running", "the job trains", seconds=5 * MINUTES)
+    ground.system("delete", "pod", "-l", "app.kubernetes.io/name=finetune-operator", "--wait=false")
     ground.kubectl.wait("chat", "Succeeded", timeout=15 * MINUTES)
     found: dict[str, Any] = ground.kubectl.get("ftj", "chat")["status"]
     return found
+
+
+def _phase(ground: Ground) -> str:
+    phase: str = ground.kubectl.get("ftj", "chat").get("status", {}).get("phase", "")
+    return phase
+
+
+def test_an_operator_killed_during_training_changes_nothing_for_the_job(status: dict[str, Any]) -> None:
+    assert [(attempt["number"], attempt["result"]) for attempt in status["attempts"]] == [(1, "Finished")]
+    assert status["progress"]["step"] == status["progress"]["totalSteps"] == 30
 
 
 @pytest.fixture(scope="module")

@@ -15,17 +15,20 @@ SECONDS_TO_SAY_SO = 90
 def test_gate_that_no_model_can_pass_leaves_a_checkpoint_and_publishes_nothing(ground: Ground) -> None:
     gate = [{"metric": "accuracy", "split": "test", "min": 1.01}]
     training = {"maxSteps": 4, "batchSize": 16, "maxLength": 64}
-    ground.kubectl.apply(make_spam_job("gate", training=training, evaluation={"everySteps": 2, "gate": gate}))
+    job = make_spam_job("gate", training=training, evaluation={"everySteps": 2, "gate": gate})
+    job["spec"]["data"]["prepare"] = "pod"
+    ground.kubectl.apply(job)
     ground.kubectl.wait("gate", "Failed", timeout=600)
     status = ground.kubectl.get("ftj", "gate")["status"]
     assert _failed(status)["reason"] == "GateFailed"
     assert status["phase"] == "Failed"
     assert status["evaluation"]["gate"][0]["passed"] is False
     assert "published" not in status
-    job = status["report"].rsplit("/", 1)[0]
-    keys = ground.bucket.keys(job)
+    keys = ground.bucket.keys(status["report"].rsplit("/", 1)[0])
     assert any(key.startswith("checkpoints/") and key.endswith("manifest.json") for key in keys)
     assert not any(key.startswith("published/") for key in keys)
+    pods = ground.kubectl.list("pods", "finetune.dev/job=gate")
+    assert sorted(pod["metadata"]["labels"]["finetune.dev/role"] for pod in pods) == ["prepare", "trainer", "trainer"]
 
 
 @pytest.mark.parametrize(
