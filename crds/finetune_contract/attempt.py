@@ -1,4 +1,4 @@
-"""The attempt: one set of members training together, handed to every agent by the same annotation.
+"""The attempt: one set of members training together, handed to every agent by the same annotation; and its stop.
 
 The protocol around it stands in docs/architecture.md.
 """
@@ -30,8 +30,25 @@ class Attempt(Document):
     checkpoints: Annotated[dict[ShortText, ShortText], Field(max_length=2000)] = {}
     """Checkpoint folder -> manifest digest, from the job's status: only these are trusted on resume.
     Empty in the first attempt."""
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Rows that one worker computes at a time in this attempt; absent: what the RunConfig says. Smaller after
+    memory ran out; the global batch stays."""
+    skip_steps: Annotated[tuple[int, ...], Field(max_length=1000)] = ()
+    """Optimizer steps whose rows are passed over: no update is made from them (failurePolicy.numeric: rollback)."""
 
     @property
     def node_indexes(self) -> tuple[int, ...]:
         """Members in the order of their node index; a node's position here gives its ranks."""
         return tuple(sorted(int(index) for index in self.members))
+
+
+class StopRequest(Document):
+    """Annotation finetune.dev/stop: value is this document as JSON.
+
+    It ends the attempts up to `attempt`, with a checkpoint; a later attempt on the same pod is not touched by it.
+    """
+
+    attempt: Annotated[int, Field(ge=0)]
+    """Number of the attempt that shall stop; 0: whatever a pod without attempt does (data preparation)."""
+    reason: ShortText
+    """names.Reason: why."""

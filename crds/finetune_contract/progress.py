@@ -51,7 +51,17 @@ class Failure(Document):
     exit_code: int | None = None
     """Exit code of that worker; negative: ended by that signal."""
     last_lines: Annotated[tuple[LongText, ...], Field(max_length=50)] = ()
-    """Its last lines of output."""
+    """Its last lines of output; of a hung worker its Python stack."""
+    host: ShortText | None = None
+    """Kubernetes node on which it happened."""
+    phase: ShortText | None = None
+    """What the worker was doing: data, forward, backward, update, evaluating, saving, ..."""
+    step: int | None = None
+    """Optimizer step in which it happened."""
+    samples: Annotated[tuple[int, ...], Field(max_length=64)] = ()
+    """Positions of the rows of that step in the prepared training part (the first 64)."""
+    secondary: bool = False
+    """It may merely be the consequence of another rank's failure: others are asked first."""
     at: Unix = 0.0
     """When it happened."""
 
@@ -109,6 +119,15 @@ class RankHeartbeat(Document):
     at: Unix
 
 
+class Straggler(Document):
+    """A rank that is slow by its own computing, not by waiting for others."""
+
+    rank: int
+    """Its rank."""
+    ratio: Annotated[float, Field(ge=0.0)]
+    """Its own seconds a step over the median of all ranks."""
+
+
 class StepProgress(Document):
     """How far training is."""
 
@@ -130,6 +149,10 @@ class StepProgress(Document):
     """Seconds to the last step, from this attempt's steps only; absent before the second step."""
     first_step_at: Unix | None = None
     """When this attempt's first optimizer step ended."""
+    skipped_steps: Count = 0
+    """Steps whose rows were passed over because of their loss, over the whole job."""
+    stragglers: Annotated[tuple[Straggler, ...], Field(max_length=16)] = ()
+    """Ranks that hold up the others."""
 
 
 class CheckpointRecord(Document):

@@ -1,9 +1,11 @@
 """What a trainer is told: the RunConfig, one JSON file, written by the operator or by `finetune run`."""
 
+from math import ceil
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from finetune_contract.attempt import Attempt
 from finetune_contract.document import Document
 from finetune_contract.names import job_folder
 from finetune_contract.spec import FineTuneJobSpec
@@ -74,6 +76,20 @@ class RunConfig(Document):
     resolved: Resolved
     program: LongText = ""
     """Version of finetune-operator that wrote it."""
+
+    def for_attempt(self, attempt: Attempt) -> "RunConfig":
+        """The task as this attempt's members and micro-batch make it; the global batch stays."""
+        resolved = self.resolved
+        world_size = len(attempt.members) * resolved.workers_per_node
+        rows = ceil(resolved.batch_size / world_size)
+        micro_batch_size = min(attempt.micro_batch_size or resolved.micro_batch_size, rows)
+        figures = {
+            "nodes": len(attempt.members),
+            "world_size": world_size,
+            "micro_batch_size": micro_batch_size,
+            "gradient_accumulation_steps": ceil(rows / micro_batch_size),
+        }
+        return self.model_copy(update={"resolved": resolved.model_copy(update=figures)})
 
     @property
     def destination(self) -> str:

@@ -89,6 +89,12 @@ class AttemptStatus(Document):
     """Steps that were done and are not in the checkpoint that the next attempt began from."""
     result: Literal["Running", "Finished", "Stopped", "Failed"] = "Running"
     """How it ended."""
+    reason: ShortText | None = None
+    """Why it ended: Suspended, PodDrained, NodesGrown, PodLost, CodeCrash, ..."""
+    micro_batch_size: int | None = None
+    """Rows that one worker computes at a time; absent: as resolved."""
+    members: Annotated[dict[ShortText, ShortText], Field(max_length=1024)] = {}
+    """Node index -> pod, while the attempt is under way; empty once it has ended."""
     failure: Failure | None = None
 
 
@@ -101,6 +107,8 @@ class AttemptsFolded(Document):
     """Steps that they lost."""
     gpu_seconds: float = 0.0
     """GPUs x seconds that they held."""
+    counted_failures: int = 0
+    """Those of them that count against lifecycle.backoffLimit."""
 
 
 class ProgressStatus(StepProgress):
@@ -175,6 +183,12 @@ class FineTuneJobStatus(Document):
     """Sums over older attempts."""
     restarts: int = 0
     """Attempts beyond the first."""
+    retry_time: Timestamp | None = None
+    """When the next attempt begins at the earliest, after repeated failures without progress."""
+    avoided_nodes: Annotated[tuple[ShortText, ...], Field(max_length=64)] = ()
+    """Kubernetes nodes that failed this job more than once: replacements go elsewhere where they can."""
+    skipped_steps: Annotated[tuple[int, ...], Field(max_length=1000)] = ()
+    """Optimizer steps that are passed over since their loss was not usable (failurePolicy.numeric: rollback)."""
     checkpoints: Annotated[tuple[CheckpointRecord, ...], Field(max_length=64)] = ()
     """Checkpoints in the store, oldest first."""
     best_checkpoint: BestCheckpoint | None = None

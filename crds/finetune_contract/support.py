@@ -36,34 +36,8 @@ _GAPS = (
         f"metadata.labels[{LABEL_QUEUE}]: queues are not supported yet; remove the label",
     ),
     _Gap(
-        lambda job: job.spec.resources.elastic is not None,
-        "spec.resources.elastic is not supported yet; remove it and set nodes",
-    ),
-    _Gap(
-        lambda job: job.spec.budget is not None,
-        "spec.budget is not supported yet; remove it, and limit the job by training.maxSteps",
-    ),
-    _Gap(
-        lambda job: job.spec.failure_policy.numeric != "fail",
-        "spec.failurePolicy.numeric: only fail is supported yet; remove it",
-    ),
-    _Gap(
-        lambda job: "hang" in job.spec.failure_policy.model_fields_set,
-        "spec.failurePolicy.hang: a hang is not noticed yet; remove it, and limit the job by"
-        " lifecycle.activeDeadlineSeconds",
-    ),
-    _Gap(
-        lambda job: "backoff_limit" in job.spec.lifecycle.model_fields_set and job.spec.lifecycle.backoff_limit > 0,
-        "spec.lifecycle.backoffLimit: restarts are not supported yet and the first failure ends the job; choose 0 or"
-        " remove it",
-    ),
-    _Gap(
         lambda job: job.spec.data.deduplicate.method == "near",
         "spec.data.deduplicate.method: near is not supported yet; choose exact or none",
-    ),
-    _Gap(
-        lambda job: job.spec.suspend,
-        "spec.suspend: suspending a job is not supported yet; remove it, or delete the job and apply it again later",
     ),
 )
 

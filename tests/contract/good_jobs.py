@@ -63,7 +63,12 @@ COMPLETE: Data = {
         "activeDeadlineSeconds": 86_400, "queueDeadlineSeconds": 600, "ttlSecondsAfterFinished": 0, "backoffLimit": 0,
         "stopGraceSeconds": 60, "evictionGraceSeconds": 60,
     },
-    "failurePolicy": {"hang": "fail", "numeric": "rollback"},
+    "failurePolicy": {
+        "hang": "fail", "numeric": "rollback", "numericBudget": 3, "lossSpikeFactor": 10,
+        "timeouts": {
+            "startSeconds": 60, "firstStepSeconds": 60, "stepSeconds": 30, "evaluationSeconds": 60, "saveSeconds": 60,
+        },
+    },
     "checkpoints": {"everyMinutes": 15, "keepLast": 3, "keepBest": 2},
     "budget": {"maxGpuHours": 12.5},
     "storage": {"secretRef": {"name": "object-storage"}},

@@ -15,6 +15,7 @@ from finetune_contract.progress import (
     Failure,
     GateResult,
     Published,
+    Straggler,
 )
 from finetune_contract.run import Resolved
 from finetune_contract.spec import FineTuneJob
@@ -78,7 +79,7 @@ def make_status(**changes: Any) -> FineTuneJobStatus:
     metrics = {"f1": 0.94123, "f1/spam": 0.9}
     failure = Failure(
         failure_class=FailureClass.CODE, reason="CodeCrash", message="it broke", node=1, rank=3, exit_code=-9,
-        last_lines=("Traceback",), at=1.5,
+        last_lines=("Traceback",), at=1.5, host="node-a", phase="forward", step=11, samples=(3, 5), secondary=True,
     )  # fmt: skip
     resolved = Resolved(
         world_size=2, nodes=2, workers_per_node=1, device="cuda", batch_size=32, micro_batch_size=8,
@@ -101,7 +102,7 @@ def make_status(**changes: Any) -> FineTuneJobStatus:
     progress = ProgressStatus(
         step=42, total_steps=100, epoch=1.25, loss=0.123456, learning_rate=1e-5, tokens_per_second=1e4,
         step_seconds=3.4, eta_seconds=200.4, first_step_at=1.0, percent=42.9, metrics=metrics,
-        updated_time="2026-01-01T00:00:00Z",
+        updated_time="2026-01-01T00:00:00Z", skipped_steps=1, stragglers=(Straggler(rank=1, ratio=2.5),),
     )  # fmt: skip
     gate = GateResult(metric="f1", split="test", value=0.94, min=0.9, max=1.0, passed=True)
     status = FineTuneJobStatus(
@@ -122,11 +123,17 @@ def make_status(**changes: Any) -> FineTuneJobStatus:
                 last_step=10,
                 lost_steps=2,
                 result="Failed",
+                reason="CodeCrash",
+                micro_batch_size=4,
+                members={"0": "spam-0a1b2-0-0"},
                 failure=failure,
             ),
         ),
-        attempts_folded=AttemptsFolded(count=1, lost_steps=2, gpu_seconds=3.5),
+        attempts_folded=AttemptsFolded(count=1, lost_steps=2, gpu_seconds=3.5, counted_failures=1),
         restarts=1,
+        retry_time="2026-01-01T00:02:00Z",
+        avoided_nodes=("node-a",),
+        skipped_steps=(11,),
         checkpoints=(checkpoint,),
         best_checkpoint=BestCheckpoint(step=40, uri="s3://ml/c", metric="f1", value=0.94123),
         evaluation=EvaluationResult(validation=metrics, test=metrics, baseline=metrics, gate=(gate,), step=40),

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
-from finetune_trainer.messages import Envelope, Stop, WorkerMessage, WorkerTask
+from finetune_trainer.messages import AgentEnvelope, Envelope, Stop, WorkerMessage, WorkerTask
 from finetune_trainer.results import FinalEvaluation
 
 ENVIRONMENT = {
@@ -53,7 +53,7 @@ class Worker:
         return [message for message in self.messages if isinstance(message, kind)]
 
     def ask_to_stop(self) -> None:
-        self.connection.send_bytes(Stop().to_json().encode())
+        self.connection.send_bytes(AgentEnvelope(message=Stop()).to_json().encode())
 
 
 @dataclass

@@ -17,6 +17,18 @@ from finetune_contract.run import RunConfig
 WorkerPhase = Literal["starting", "training", "evaluating", "saving", "finalizing", "stopping"]
 
 
+class Offer(Document):
+    """A verified checkpoint that this node can resume from."""
+
+    name: str
+    """Its folder's name, e.g. step-00000100-a1."""
+    path: str | None = None
+    """Where its files lie on this node: in shared memory or on disk; None: the agent brings it when it is asked."""
+    step: int
+    world_size: int
+    """Worker processes that wrote it."""
+
+
 class WorkerTask(Document):
     """Everything that one worker process is told at its start."""
 
@@ -36,8 +48,18 @@ class WorkerTask(Document):
     """Scratch of this node for this attempt: snapshots/, export/, evaluation.json, rank-<r>.log."""
     resume_dirs: tuple[str, ...] = ()
     """Local folders of verified checkpoints, newest first; the newest that every rank holds is loaded."""
+    offers: tuple[Offer, ...] = ()
+    """Checkpoints that this node can resume from, newest first; the newest that every rank has is loaded."""
     best_dir: str | None = None
     """Node 0: folder with the weights of the best checkpoint of earlier attempts."""
+    memory_dir: str = ""
+    """Folder of this worker's snapshots in shared memory, kept over attempts; empty: snapshots go to disk."""
+    memory_bytes: int = 0
+    """How much of it this worker may fill."""
+    marks_file: str = ""
+    """File in which every rank of this node marks what it is doing (worker/marks.py)."""
+    skip_steps: tuple[int, ...] = ()
+    """Optimizer steps whose rows are passed over."""
 
 
 class Heartbeat(Document):
@@ -63,6 +85,8 @@ class Logged(Document):
     save_stall_seconds: float
     """Seconds that this attempt's steps waited for snapshots."""
     flops_per_second: float | None = None
+    rank_seconds: tuple[float, ...] = ()
+    """By rank: its own seconds a step in the interval, without waiting for others."""
 
 
 class Evaluated(Document):
@@ -122,18 +146,55 @@ class Failed(Document):
     failure: Failure
 
 
+class FetchCheckpoint(Document):
+    """First local rank: the ranks have chosen this checkpoint, and its files do not lie here. Answered by `Fetched`."""
+
+    kind: Literal["fetch"] = "fetch"
+    name: str
+    world_size: int
+    """Worker processes of this attempt; a checkpoint of another number is converted."""
+
+
 class Stop(Document):
     """Agent to worker: agree on a step, snapshot, exit with code 3."""
 
     kind: Literal["stop"] = "stop"
 
 
+class Released(Document):
+    """Agent to worker: the snapshot of this step may be overwritten; its slot is free."""
+
+    kind: Literal["released"] = "released"
+    step: int
+
+
+class Fetched(Document):
+    """Agent to worker: the checkpoint that was asked for."""
+
+    kind: Literal["fetched"] = "fetched"
+    name: str
+    path: str | None = None
+    """Folder with its verified files; None: it could not be brought."""
+    universal: bool = False
+    """It was converted to DeepSpeed's universal layout, since another number of processes wrote it."""
+    problem: str = ""
+    """Why not."""
+
+
 WorkerMessage = Annotated[
-    Heartbeat | Logged | Evaluated | SnapshotReady | Resumed | Finalized | Warned | Failed, Field(discriminator="kind")
+    Heartbeat | Logged | Evaluated | SnapshotReady | Resumed | Finalized | Warned | Failed | FetchCheckpoint,
+    Field(discriminator="kind"),
 ]
+AgentMessage = Annotated[Stop | Released | Fetched, Field(discriminator="kind")]
 
 
 class Envelope(Document):
     """One message of a worker."""
 
     message: WorkerMessage
+
+
+class AgentEnvelope(Document):
+    """One message of the agent."""
+
+    message: AgentMessage

@@ -28,13 +28,36 @@ class LifecycleSpec(Document):
     """How long a preempted job may take to save before it gives its place away."""
 
 
+class TimeoutsSpec(Document):
+    """How long a worker may show no sign of life before it counts as hung."""
+
+    start_seconds: Seconds = 1800
+    """From the worker's start to the beginning of training: loading, joining, resuming."""
+    first_step_seconds: Seconds = 1800
+    """The first step of an attempt, which may compile."""
+    step_seconds: Seconds | None = None
+    """Every further step; absent: ten times the median of the steps before, at least a minute."""
+    evaluation_seconds: Seconds = 900
+    """One batch of an evaluation, and its figures."""
+    save_seconds: Seconds = 900
+    """One checkpoint, and the export of the best weights."""
+
+
 class FailurePolicySpec(Document):
     """What happens when training goes wrong without crashing."""
 
     hang: Literal["restart", "fail"] = "restart"
-    """When no rank makes a step any more."""
+    """When no rank makes a step any more: begin the next attempt (counts against lifecycle.backoffLimit), or fail."""
+    timeouts: TimeoutsSpec = TimeoutsSpec()
+    """After how long a silent worker counts as hung."""
     numeric: Literal["fail", "skip", "rollback"] = "fail"
-    """When the loss is not a number or jumps."""
+    """When the loss is not a number or jumps: fail, skip the update, or go back to the last checkpoint and pass over
+    the rows of that step."""
+    numeric_budget: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Steps that may be passed over before the job fails."""
+    loss_spike_factor: Annotated[float, Field(gt=1.0, le=1_000_000.0)] | None = None
+    """A loss above so many times the median of the last 50 steps counts as numeric trouble; absent: only a loss that
+    is not a number."""
 
 
 class CheckpointsSpec(Document):

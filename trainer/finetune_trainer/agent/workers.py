@@ -20,7 +20,16 @@ from finetune_trainer.agent.cgroup import count_oom_kills
 from finetune_trainer.agent.launcher import Launched, Launcher
 from finetune_trainer.agent.rank_log import RankLog
 from finetune_trainer.agent.verdict import WorkerEnd
-from finetune_trainer.messages import Envelope, Failed, Stop, WorkerMessage, WorkerTask
+from finetune_trainer.messages import (
+    AgentEnvelope,
+    Envelope,
+    Failed,
+    Fetched,
+    Released,
+    Stop,
+    WorkerMessage,
+    WorkerTask,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -78,9 +87,14 @@ class Workers:
 
     def stop(self) -> None:
         """Ask every worker for a checkpoint and its end."""
+        self.send(Stop())
+
+    def send(self, message: Stop | Released | Fetched) -> None:
+        """Say something to every worker that still listens."""
+        data = AgentEnvelope(message=message).to_json().encode()
         for worker in self._workers:
             with contextlib.suppress(OSError):
-                worker.launched.connection.send_bytes(Stop().to_json().encode())
+                worker.launched.connection.send_bytes(data)
 
     async def terminate(self) -> None:
         """End every worker and what it has started: SIGTERM, then SIGKILL. Returns when they are gone."""

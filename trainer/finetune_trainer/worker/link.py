@@ -8,7 +8,16 @@ import time
 from multiprocessing.connection import Connection
 
 from finetune_contract.exits import WorkerExit
-from finetune_trainer.messages import Envelope, Heartbeat, Stop, WorkerMessage, WorkerPhase
+from finetune_trainer.messages import (
+    AgentEnvelope,
+    Envelope,
+    Fetched,
+    Heartbeat,
+    Released,
+    Stop,
+    WorkerMessage,
+    WorkerPhase,
+)
 
 HEARTBEAT_SECONDS = 0.2
 """Signs of life within one phase and this time are one."""
@@ -41,11 +50,14 @@ class AgentLink:
         self._last = (phase, now)
         self.send(Heartbeat(rank=self.rank, phase=phase, step=step, at=time.time()))
 
+    def _take(self, message: Stop | Released | Fetched) -> None:
+        if isinstance(message, Stop):
+            self._stop.set()
+
     def _listen(self) -> None:
         try:
             while True:
-                Stop.from_json(self._connection.recv_bytes())
-                self._stop.set()
+                self._take(AgentEnvelope.from_json(self._connection.recv_bytes()).message)
         except (EOFError, OSError):
             # Without its agent a worker has nobody who saves what it makes.
             os._exit(WorkerExit.PEER_LOST)
