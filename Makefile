@@ -8,7 +8,7 @@ STAMP := .venv/.installed-$(shell cat requirements/dev.txt pyproject.toml | sha2
 SURFACE := $(wildcard tests/surface tests/test_surface.py tests/*/test_surface.py)
 NAMESPACE ?= finetune-system
 
-.PHONY: help quickstart venv check test cluster cluster-down images install matrix bench generate clean packages binaries
+.PHONY: help quickstart venv check test cluster cluster-down images install drills matrix bench generate clean packages binaries
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,7 +32,7 @@ check: venv ## Format, lint, types, import rules, generated files, frozen surfac
 	$(if $(SURFACE),$(VENV)/pytest -q $(SURFACE))
 
 test: packages venv cluster images ## All tests, with all that they need: a real cluster, images, an S3 server
-	$(VENV)/pytest -m "not matrix"
+	$(VENV)/pytest -m "not matrix and not drill"
 
 packages: ## Install the system packages that the cluster needs (Debian, root)
 	$(GROUND).packages
@@ -51,6 +51,9 @@ images: cluster ## Build the operator's and the trainer's image and bring them i
 
 install: images ## Install the chart into the cluster
 	$(GROUND).install --namespace $(NAMESPACE)
+
+drills: packages venv cluster images ## Break everything that can break, on the real cluster, and print what became of it
+	$(VENV)/pytest tests/drills
 
 matrix: venv ## The full matrices: every world size, ZeRO stage and strategy, resumed and compared
 	$(VENV)/pytest -m matrix
