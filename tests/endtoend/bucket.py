@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ class Bucket:
 
     def put_file(self, path: Path, key: str) -> None:
         """Upload a file."""
-        obstore.put(self._store(), key, path)
+        obstore.put(self.open(), key, path)
 
     def put_folder(self, folder: Path, prefix: str) -> None:
         """Upload all files of a folder."""
@@ -31,12 +32,24 @@ class Bucket:
     def keys(self, uri: str) -> list[str]:
         """Keys below a s3:// URI, relative to it."""
         prefix = self._key(uri)
-        found = obstore.list(self._store(), prefix=prefix).collect()
+        found = obstore.list(self.open(), prefix=prefix).collect()
         return sorted(str(item["path"])[len(prefix) + 1 :] for item in found)
 
     def read_json(self, uri: str) -> Any:
         """A JSON object."""
-        return json.loads(bytes(obstore.get(self._store(), self._key(uri)).bytes()))
+        return json.loads(self.read(uri))
+
+    def read(self, uri: str) -> bytes:
+        """An object's bytes."""
+        return bytes(obstore.get(self.open(), self._key(uri)).bytes())
+
+    def write(self, uri: str, content: bytes) -> None:
+        """Put an object, in the place of what was there."""
+        obstore.put(self.open(), self._key(uri), content)
+
+    def delete(self, uri: str) -> None:
+        """Remove an object."""
+        obstore.delete(self.open(), self._key(uri))
 
     def download(self, uri: str, folder: Path) -> Path:
         """Download everything below a s3:// URI."""
@@ -44,7 +57,7 @@ class Bucket:
         for key in self.keys(uri):
             target = folder / key
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(bytes(obstore.get(self._store(), f"{prefix}/{key}").bytes()))
+            target.write_bytes(self.read(f"s3://{self.name}/{prefix}/{key}"))
         return folder
 
     def _key(self, uri: str) -> str:
@@ -52,7 +65,8 @@ class Bucket:
         assert uri.startswith(head), f"{uri} does not lie in bucket {self.name}"
         return uri[len(head) :].rstrip("/")
 
-    def _store(self) -> S3Store:
+    def open(self, *, max_retries: int = 10, retry_timeout: timedelta = timedelta(minutes=3)) -> S3Store:
+        """A client."""
         return S3Store(
             self.name,
             endpoint=self.environment["AWS_ENDPOINT_URL"],
@@ -60,4 +74,5 @@ class Bucket:
             secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
             region=self.environment["AWS_REGION"],
             client_options={"allow_http": True},
+            retry_config={"max_retries": max_retries, "retry_timeout": retry_timeout},
         )
