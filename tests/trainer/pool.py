@@ -76,10 +76,15 @@ class Attempt:
 
 
 def run_attempt(
-    tasks: Sequence[WorkerTask], on_message: Callable[[Worker, WorkerMessage, list[Worker]], None] | None = None
+    tasks: Sequence[WorkerTask],
+    on_message: Callable[[Worker, WorkerMessage, list[Worker]], None] | None = None,
+    sabotage: Callable[[], None] | None = None,
 ) -> Attempt:
-    """Start a worker for each task, listen until all have ended; `on_message` may react to what they say."""
-    workers = [_start(task) for task in tasks]
+    """Start a worker for each task, listen until all have ended; `on_message` may react to what they say.
+
+    `sabotage` is called in every worker before it begins (tests/trainer/sabotage.py).
+    """
+    workers = [_start(task, sabotage) for task in tasks]
     watchdog = threading.Timer(SECONDS, _kill, args=(workers,))
     watchdog.start()
     try:
@@ -103,18 +108,20 @@ def call_in_worker(function: Callable[..., None], *arguments: str) -> Any:
         process.join()
 
 
-def _start(task: WorkerTask) -> Worker:
+def _start(task: WorkerTask, sabotage: Callable[[], None] | None) -> Worker:
     Path(task.attempt_dir).mkdir(parents=True, exist_ok=True)
     ours, theirs = _context.Pipe()
-    process = _context.Process(target=_main, args=(task.to_json(), theirs))
+    process = _context.Process(target=_main, args=(task.to_json(), theirs, sabotage))
     process.start()
     theirs.close()
     return Worker(task, process, ours)
 
 
-def _main(task_json: str, connection: Connection) -> None:
+def _main(task_json: str, connection: Connection, sabotage: Callable[[], None] | None) -> None:
     from finetune_trainer.worker.run import main
 
+    if sabotage is not None:
+        sabotage()
     main(task_json, connection)
 
 

@@ -5,6 +5,7 @@
     │   ├── DataError        a file, column or row
     │   └── ModelError       a model folder, a template, a layer name
     ├── StorageError         the bucket; at first contact the user's, later infrastructure
+    │   └── DamagedError     what lies there is not what was saved: another try would find the same
     ├── FencedError          this attempt is no longer the job's: stop and write nothing
     ├── OutOfMemoryError     host or GPU memory
     ├── NumericError         a loss that is not a number
@@ -73,6 +74,10 @@ class StorageError(FineTuneError):
     exit_code = WorkerExit.STORAGE
 
 
+class DamagedError(StorageError):
+    """A stored object is gone, cut off or changed; another try would find the same."""
+
+
 class StorageAccessError(UserError):
     """Missing bucket, missing object, refused key at first contact: the user must change something."""
 
@@ -95,11 +100,28 @@ class OutOfMemoryError(FineTuneError):
 
 
 class NumericError(FineTuneError):
-    """The loss is not a number."""
+    """Nothing can be learnt from a step: its loss is not a number or has jumped, or its gradients are not finite."""
 
     failure_class = FailureClass.NUMERIC
     reason = Reason.NUMERIC_ERROR
     exit_code = WorkerExit.NUMERIC
+
+    def __init__(
+        self,
+        message: str,
+        step: int | None = None,
+        samples: tuple[int, ...] = (),
+        rank: int | None = None,
+        phase: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self._known = {"step": step, "samples": samples, "phase": phase}
+        self._rank = rank
+
+    def to_failure(self, node: int | None = None, rank: int | None = None) -> Failure:
+        """The record; all ranks raise this together, and only the one it came from is the cause."""
+        cause = 0 if self._rank is None else self._rank
+        return super().to_failure(node, rank).model_copy(update={**self._known, "secondary": rank not in (cause, None)})
 
 
 class PeerLostError(FineTuneError):

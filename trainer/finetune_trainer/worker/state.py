@@ -29,6 +29,10 @@ class TrainerState(Document):
     baseline: dict[str, float] | None = None
     """Test figures of the model before training; None while not measured."""
     curves: Curves = {}
+    skipped_steps: tuple[int, ...] = ()
+    """Steps whose rows were consumed without an update (failurePolicy.numeric: skip or rollback)."""
+    recent_losses: tuple[float, ...] = ()
+    """Losses of the last steps: what a jump is measured by."""
     world_size: int = 1
     zero_stage: int = 0
     seed: int = 0
