@@ -8,6 +8,7 @@ import time
 from multiprocessing.connection import Connection
 
 from finetune_contract.exits import WorkerExit
+from finetune_trainer.marks import Marker
 from finetune_trainer.messages import (
     AgentEnvelope,
     Envelope,
@@ -26,8 +27,9 @@ HEARTBEAT_SECONDS = 0.2
 class AgentLink:
     """Sends messages; a thread listens for the agent's request to stop."""
 
-    def __init__(self, connection: Connection, rank: int) -> None:
+    def __init__(self, connection: Connection, rank: int, marker: Marker | None = None) -> None:
         self.rank = rank
+        self.marker = marker or Marker()
         self._connection = connection
         self._stop = threading.Event()
         self._last: tuple[WorkerPhase, float] = ("starting", 0.0)
@@ -43,7 +45,8 @@ class AgentLink:
         self._connection.send_bytes(Envelope(message=message).model_dump_json(by_alias=True).encode())
 
     def beat(self, phase: WorkerPhase, step: int) -> None:
-        """A sign of life; at most one in `HEARTBEAT_SECONDS` while the phase stays."""
+        """A sign of life: a mark each time, a message at most once in `HEARTBEAT_SECONDS` while the phase stays."""
+        self.marker.enter("waiting" if phase == "training" else phase, step)
         now = time.monotonic()
         if self._last[0] == phase and now - self._last[1] < HEARTBEAT_SECONDS:
             return

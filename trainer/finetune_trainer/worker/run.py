@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from finetune_contract.exits import WorkerExit
 from finetune_trainer.errors import StoppedError
+from finetune_trainer.marks import Marker
 from finetune_trainer.messages import Failed, WorkerTask
 from finetune_trainer.worker.assemble import assemble
 from finetune_trainer.worker.failure import map_error
@@ -34,7 +35,7 @@ def main(task_json: str, connection: Connection) -> NoReturn:
     """Do the task of one worker, speak of it over the connection, and exit with a code of contract.exits."""
     task = WorkerTask.from_json(task_json)
     _set_up_logging(task.rank)
-    link = AgentLink(connection, task.rank)
+    link = AgentLink(connection, task.rank, Marker(task.marks_file, task.local_rank))
     try:
         work(task, link)
         code: int = WorkerExit.DONE
