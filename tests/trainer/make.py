@@ -22,12 +22,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from finetune_contract import names
 from finetune_contract.attempt import Endpoint
 from finetune_contract.progress import DataPart, DataSummary
 from finetune_contract.run import JobIdentity, Resolved, RunConfig
 from finetune_contract.spec import FineTuneJobSpec
 from finetune_trainer.data.prepared import PreparedData
-from finetune_trainer.messages import WorkerTask
+from finetune_trainer.messages import Offer, WorkerTask
 from finetune_trainer.tasks.loading import load_tokenizer
 from finetune_trainer.tasks.registry import find_task
 from finetune_trainer.tasks.task import Encoding
@@ -183,6 +184,12 @@ def make_tasks(run: RunConfig, model_dir: Path, data_dir: Path, work_dir: Path, 
         )
         for rank in range(resolved.world_size)
     ]
+
+
+def make_offer(folder: Path | str | None, step: int, world_size: int = 1, attempt: int = 1) -> Offer:
+    """A checkpoint that lies in a folder of this node, or (None) that the agent would bring."""
+    name = names.checkpoint_folder(step, attempt)
+    return Offer(name=name, path=None if folder is None else str(folder), step=step, world_size=world_size)
 
 
 def find_free_port() -> int:

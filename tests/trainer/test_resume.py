@@ -12,7 +12,7 @@ from finetune_contract.run import RunConfig
 from finetune_trainer.messages import Logged, Resumed, SnapshotReady, WorkerMessage, WorkerTask
 from finetune_trainer.results import FinalEvaluation
 from tests.trainer.conftest import Folders
-from tests.trainer.make import losses_of, make_run, make_tasks
+from tests.trainer.make import losses_of, make_offer, make_run, make_tasks
 from tests.trainer.pool import Attempt, Worker, run_attempt
 
 pytestmark = pytest.mark.distributed
@@ -77,10 +77,11 @@ def bring(task: WorkerTask, former: Attempt, steps: int) -> dict[str, Any]:
                 (target / file).parent.mkdir(parents=True, exist_ok=True)
                 (target / file).write_bytes((Path(message.folder) / file).read_bytes())
             folders[message.step] = target
-    newest = [str(folders[step]) for step in sorted(folders, reverse=True)][:steps]
+    world_size = len(former.workers)
+    offers = [make_offer(folders[step], step, world_size) for step in sorted(folders, reverse=True)][:steps]
     best = former.workers[0].heard(SnapshotReady)
     best_folder = next((message.folder for message in reversed(best) if message.best), None)
-    return {"resume_dirs": tuple(newest), "best_dir": best_folder if task.rank == 0 else None}
+    return {"offers": tuple(offers), "best_dir": best_folder if task.rank == 0 else None}
 
 
 def assert_equal(resumed: FinalEvaluation, whole: FinalEvaluation) -> None:
@@ -124,5 +125,5 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(classifier: Folders, tmp_
     assert resumed.exit_codes == [0, 0]
     (told,) = resumed.heard(Resumed)
     assert told.step < newest.step
-    assert f"step-{newest.step:08d}-a1: " in told.skipped[0]
+    assert told.skipped[0].startswith(f"checkpoint step-{newest.step:08d}-a1 is passed over: ")
     assert losses_of(resumed.evaluation.curves) == losses_of(whole.curves)

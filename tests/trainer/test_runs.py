@@ -11,7 +11,7 @@ from transformers import pipeline
 from finetune_contract.run import RunConfig
 from finetune_trainer.messages import Evaluated, Finalized, Heartbeat, Logged, SnapshotReady, Warned
 from tests.trainer.conftest import Folders
-from tests.trainer.make import LABELS, losses_of, make_model_folder, make_prepared, make_run, make_tasks
+from tests.trainer.make import LABELS, losses_of, make_model_folder, make_offer, make_prepared, make_run, make_tasks
 from tests.trainer.pool import Attempt, run_attempt
 
 pytestmark = pytest.mark.distributed
@@ -91,8 +91,9 @@ def test_without_validation_rows_the_last_weights_are_taken(tmp_path: Path) -> N
 
 def test_an_attempt_without_steps_left_only_finalizes(classifier: Folders, tmp_path: Path) -> None:
     former = train(make_run(), classifier, tmp_path / "former")
-    folder = former.heard(SnapshotReady)[-1].folder
-    attempt = train(make_run(), classifier, tmp_path / "work", resume_dirs=(folder,), best_dir=folder)
+    last = former.heard(SnapshotReady)[-1]
+    offers = (make_offer(last.folder, last.step),)
+    attempt = train(make_run(), classifier, tmp_path / "work", offers=offers, best_dir=last.folder)
     same = {"seconds": 0.0}
     assert attempt.evaluation.model_copy(update=same) == former.evaluation.model_copy(update=same)
     assert not attempt.heard(SnapshotReady)
@@ -103,7 +104,7 @@ def test_lost_best_weights_are_said_and_the_last_ones_taken(classifier: Folders,
     former = train(run, classifier, tmp_path / "former")
     last = former.heard(SnapshotReady)[-1]
     assert not last.best
-    attempt = train(run, classifier, tmp_path / "work", resume_dirs=(last.folder,))
+    attempt = train(run, classifier, tmp_path / "work", offers=(make_offer(last.folder, last.step),))
     (warned,) = attempt.heard(Warned)
     assert "were not found; the last ones, of step 10, are exported" in warned.message
 

@@ -46,8 +46,6 @@ class WorkerTask(Document):
     """Prepared data: prepared.json, train/, validation/, test/."""
     attempt_dir: str
     """Scratch of this node for this attempt: snapshots/, export/, evaluation.json, rank-<r>.log."""
-    resume_dirs: tuple[str, ...] = ()
-    """Local folders of verified checkpoints, newest first; the newest that every rank holds is loaded."""
     offers: tuple[Offer, ...] = ()
     """Checkpoints that this node can resume from, newest first; the newest that every rank has is loaded."""
     best_dir: str | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import time
 import traceback
 from typing import Any
@@ -14,15 +13,18 @@ from finetune_contract.exits import FailureClass, WorkerExit
 from finetune_contract.names import Reason
 from finetune_contract.progress import Failure
 from finetune_trainer.agent.checkpoints import Checkpoints, show_ledger
+from finetune_trainer.agent.delivery import Delivery
 from finetune_trainer.agent.inputs import Inputs, fetch_inputs
 from finetune_trainer.agent.preparation import await_pointer, prepare
 from finetune_trainer.agent.publication import await_outcome, publish
 from finetune_trainer.agent.rank_log import RankLog
+from finetune_trainer.agent.resume import make_offers
 from finetune_trainer.agent.site import Site, unless_stopped
+from finetune_trainer.agent.tasks import make_tasks
 from finetune_trainer.agent.verdict import find_first_failure
 from finetune_trainer.agent.workers import Workers
 from finetune_trainer.errors import FineTuneError, ReportedError, StoppedError, StorageAccessError, StorageError
-from finetune_trainer.messages import Resumed, SnapshotReady, WorkerMessage, WorkerTask
+from finetune_trainer.messages import FetchCheckpoint, Resumed, SnapshotReady, WorkerMessage
 from finetune_trainer.results import PreparedPointer
 from finetune_trainer.store.fence import raise_fence
 from finetune_trainer.store.ledger import adopt_manifests
@@ -89,19 +91,25 @@ async def train(site: Site, attempt: Attempt, pointer: PreparedPointer, inputs: 
 
     Raises StoppedError when they stopped with a checkpoint, ReportedError when one failed, and what broke the store.
     """
-    tasks = make_tasks(site, attempt, inputs)
+    offers = make_offers(inputs.candidates, held=())
+    tasks = make_tasks(site, attempt, inputs, offers)
     checkpoints = Checkpoints(site, attempt, len(tasks), pointer.summary.fingerprint)
     former_step = site.board.snapshot().step.step
 
     def receive(message: WorkerMessage) -> None:
         if isinstance(message, SnapshotReady):
             checkpoints.receive(message)
+        elif isinstance(message, FetchCheckpoint):
+            delivery.receive(message)
         elif isinstance(message, Resumed):
             site.metrics.lose_steps(max(0, former_step - message.step))
         site.metrics.receive(message)
         site.board.receive(message)
 
     workers = Workers(site.launcher, receive)
+    delivery = Delivery(site, attempt, inputs.candidates, workers.send, checkpoints.fail)
+    if offers and offers[0].path is None:
+        delivery.begin(offers[0].name)
     try:
         await workers.start(tasks, lambda rank: _open_log(site, attempt, rank))
         stopped = await _watch(site, workers, checkpoints, stop)
@@ -112,39 +120,10 @@ async def train(site: Site, attempt: Attempt, pointer: PreparedPointer, inputs: 
         raise
     finally:
         await workers.terminate()
+        await delivery.close()
         await checkpoints.close()
     if stopped:
         raise StoppedError("asked to stop; the checkpoint is verified")
-
-
-def make_tasks(site: Site, attempt: Attempt, inputs: Inputs) -> tuple[WorkerTask, ...]:
-    """One task a local worker; a node's place among the members gives its ranks. Makes the attempt's folder."""
-    run, node = site.settings.run, site.settings.node
-    local_world_size, nodes = run.resolved.workers_per_node, attempt.node_indexes
-    attempt_dir = site.settings.attempt_dir(attempt.number)
-    for older in site.settings.work_dir.glob("attempt-*"):
-        if older != attempt_dir:
-            for folder in ("snapshots", "export"):
-                shutil.rmtree(older / folder, ignore_errors=True)
-    attempt_dir.mkdir(parents=True, exist_ok=True)
-    return tuple(
-        WorkerTask(
-            run=run,
-            attempt=attempt.number,
-            rank=nodes.index(node) * local_world_size + local_rank,
-            local_rank=local_rank,
-            world_size=len(nodes) * local_world_size,
-            local_world_size=local_world_size,
-            node=node,
-            master=attempt.master,
-            model_dir=str(inputs.model),
-            data_dir=str(inputs.data),
-            attempt_dir=str(attempt_dir),
-            resume_dirs=tuple(str(folder) for folder in inputs.resume),
-            best_dir=str(inputs.best) if inputs.best else None,
-        )
-        for local_rank in range(local_world_size)
-    )
 
 
 async def _watch(site: Site, workers: Workers, checkpoints: Checkpoints, stop: asyncio.Event) -> bool:

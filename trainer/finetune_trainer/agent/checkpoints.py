@@ -113,8 +113,12 @@ class Checkpoints:
         try:
             await work
         except FineTuneError as error:
-            if not self.broken.done():
-                self.broken.set_result(error)
+            self.fail(error)
+
+    def fail(self, error: FineTuneError) -> None:
+        """End the attempt with this error; the first one counts."""
+        if not self.broken.done():
+            self.broken.set_result(error)
 
     async def _save(self, snapshot: Snapshot) -> None:
         async with self._saving:  # one after the other, in the order of the steps

@@ -1,4 +1,7 @@
-"""Step 4: what the workers read, brought to this node: model, data, verified checkpoints, the best weights."""
+"""Step 4: what the workers read, brought to this node: model, data, the best weights; and the choice of checkpoints.
+
+A checkpoint itself is brought once the workers have chosen it (delivery.py).
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_contract.attempt import Attempt
-from finetune_trainer.agent.resume import Candidate, choose_candidates, fetch_best, fetch_candidates
+from finetune_trainer.agent.resume import FILE_COMPLETE, Candidate, choose_candidates, fetch_best
 from finetune_trainer.agent.site import Site
 from finetune_trainer.results import PreparedPointer
 from finetune_trainer.store.store import Store
 from finetune_trainer.store.transfer import download_folder
-
-FILE_COMPLETE = ".fetched"
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class Inputs:
 
     model: Path
     data: Path
-    resume: tuple[Path, ...]
-    """Verified checkpoints, newest first."""
+    candidates: tuple[Candidate, ...]
+    """Trusted checkpoints in the store, newest first."""
     best: Path | None
     """The best checkpoint so far (node 0)."""
 
@@ -32,7 +33,7 @@ class Inputs:
 async def fetch_inputs(site: Site, attempt: Attempt, pointer: PreparedPointer) -> Inputs:
     """Bring everything here. Raises StorageError, StorageAccessError.
 
-    Model and data stay from attempt to attempt; a checkpoint that is damaged is passed over with a warning.
+    Model and data stay from attempt to attempt.
     """
     site.board.enter("Starting")
     work_dir = site.settings.work_dir
@@ -41,18 +42,9 @@ async def fetch_inputs(site: Site, attempt: Attempt, pointer: PreparedPointer) -
         asyncio.to_thread(_fetch_folder, site, pointer.uri, work_dir / "data"),
         asyncio.to_thread(choose_candidates, site, attempt),
     )
-    resume, best = await asyncio.to_thread(_fetch_checkpoints, site, attempt, candidates, work_dir)
-    return Inputs(model=model, data=data, resume=resume, best=best)
-
-
-def _fetch_checkpoints(
-    site: Site, attempt: Attempt, candidates: tuple[Candidate, ...], work_dir: Path
-) -> tuple[tuple[Path, ...], Path | None]:
-    for folder in ("resume", "best"):
-        shutil.rmtree(work_dir / folder, ignore_errors=True)
-    resume = fetch_candidates(site, candidates, work_dir / "resume")
     leads = site.settings.node == attempt.node_indexes[0]
-    return resume, fetch_best(site, candidates, work_dir / "best") if leads else None
+    best = await asyncio.to_thread(fetch_best, site, candidates, work_dir / "best") if leads else None
+    return Inputs(model=model, data=data, candidates=candidates, best=best)
 
 
 def _fetch_folder(site: Site, uri: str, target: Path) -> Path:

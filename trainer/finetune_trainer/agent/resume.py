@@ -1,4 +1,4 @@
-"""Which checkpoints this attempt may resume from, and their files, each compared with its digest.
+"""Which checkpoints this attempt may resume from, and the weights of the best one.
 
 DeepSpeed unpickles its files, so a checkpoint is trusted only if its manifest has the digest that the job's status has
 kept (a local run: its ledger). Whoever can write the bucket can write a manifest.
@@ -6,6 +6,7 @@ kept (a local run: its ledger). Whoever can write the bucket can write a manifes
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,16 @@ from pathlib import Path
 from finetune_contract import names
 from finetune_contract.attempt import Attempt
 from finetune_trainer.agent.site import Site
-from finetune_trainer.errors import StorageError
+from finetune_trainer.errors import DamagedError
+from finetune_trainer.messages import Offer
 from finetune_trainer.store.ledger import read_ledger
-from finetune_trainer.store.manifest import Manifest, files_for_resume, files_of_weights, read_manifest, record_of
+from finetune_trainer.store.manifest import Manifest, files_of_weights, read_manifest, record_of
 from finetune_trainer.store.retention import best_of
 from finetune_trainer.store.transfer import download_verified
 
-DEPTH = 2
-"""Checkpoints that every node fetches: when one node finds its part of the newest damaged, all have the next one."""
+FILE_COMPLETE = ".fetched"
+MOST_OFFERS = 8
+"""Checkpoints that the workers may choose from."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +37,26 @@ class Candidate:
     """Of the manifest."""
 
     @property
+    def world_size(self) -> int:
+        """Worker processes that wrote it."""
+        return self.manifest.world_size
+
+    @property
     def path(self) -> str:
         """Below the job's folder."""
         return f"{names.CHECKPOINTS_FOLDER}/{self.folder}"
 
 
 def choose_candidates(site: Site, attempt: Attempt) -> tuple[Candidate, ...]:
-    """Trusted checkpoints, newest first. What is named and cannot be trusted becomes a warning."""
+    """Trusted checkpoints, newest first. What is named and cannot be trusted becomes a warning.
+
+    Raises StorageError where the store does not answer: no progress is given up for that.
+    """
     found = []
     for folder, digest in find_trusted(site, attempt).items():
         try:
             complete = read_manifest(site.store, f"{names.CHECKPOINTS_FOLDER}/{folder}")
-        except StorageError as error:
+        except DamagedError as error:
             site.board.warn(f"checkpoint {folder} is passed over: {error}")
             continue
         if complete is None:
@@ -57,6 +68,19 @@ def choose_candidates(site: Site, attempt: Attempt) -> tuple[Candidate, ...]:
     return tuple(sorted(found, key=lambda item: (item.manifest.step, item.manifest.attempt), reverse=True))
 
 
+def make_offers(candidates: Sequence[Candidate], held: Sequence[Offer]) -> tuple[Offer, ...]:
+    """What the workers may choose from, newest first: what this pod's memory holds, and what the store has. Pure."""
+    offers = {
+        candidate.folder: Offer(
+            name=candidate.folder, step=candidate.manifest.step, world_size=candidate.world_size, path=None
+        )
+        for candidate in candidates
+    }
+    offers |= {offer.name: offer for offer in held}
+    newest = sorted(offers.values(), key=lambda offer: (offer.step, offer.name), reverse=True)
+    return tuple(newest[:MOST_OFFERS])
+
+
 def find_trusted(site: Site, attempt: Attempt) -> dict[str, str]:
     """Checkpoint folder -> manifest digest: the attempt's; a local run, which has no status, asks its ledger."""
     if attempt.checkpoints or site.settings.run.job.uid:
@@ -65,35 +89,37 @@ def find_trusted(site: Site, attempt: Attempt) -> dict[str, str]:
     return {record.uri.rpartition("/")[2]: record.digest for record in ledger.checkpoints if record.digest}
 
 
-def fetch_candidates(site: Site, candidates: Sequence[Candidate], target: Path) -> tuple[Path, ...]:
-    """Download this node's part of the newest good checkpoints into `target/<folder>`, newest first."""
-    fetched: list[Path] = []
-    for candidate in candidates:
-        if len(fetched) == DEPTH:
-            break
-        files = files_for_resume(candidate.manifest, site.settings.node)
-        try:
-            _download(site, candidate, files, target / candidate.folder)
-        except StorageError as error:
-            site.board.warn(f"checkpoint {candidate.folder} is passed over: {error}")
-        else:
-            fetched.append(target / candidate.folder)
-    return tuple(fetched)
-
-
 def fetch_best(site: Site, candidates: Sequence[Candidate], target: Path) -> Path | None:
-    """Download the weights of the best checkpoint of earlier attempts into `target/<folder>/weights`."""
+    """Download the weights of the best checkpoint of earlier attempts into `target/<folder>/weights`, once in a pod.
+
+    Weights that are damaged are a warning: the worker then exports the last ones and says so.
+    """
     resolved = site.settings.run.resolved
     records = [record_of(item.manifest, item.digest, item.path, at=0.0) for item in candidates]
     best = best_of(records, resolved.metric, resolved.greater_is_better)
     if best is None:
         return None
     candidate = candidates[records.index(best)]
-    _download(site, candidate, files_of_weights(candidate.manifest), target / candidate.folder)
-    return target / candidate.folder
+    folder = target / candidate.folder
+    try:
+        download_once(site, candidate, files_of_weights(candidate.manifest), folder)
+    except DamagedError as error:
+        site.board.warn(f"the weights of checkpoint {candidate.folder} cannot be used: {error}")
+        return None
+    return folder
 
 
-def _download(site: Site, candidate: Candidate, files: Mapping[str, str], folder: Path) -> None:
+def download_once(site: Site, candidate: Candidate, files: Mapping[str, str], folder: Path) -> None:
+    """Bring files of a checkpoint (path below its folder -> path in `folder`) here, each compared with its digest.
+
+    A folder that was completed in this pod before is taken as it is. Raises DamagedError, StorageError.
+    """
+    mark = folder / FILE_COMPLETE
+    if mark.is_file() and mark.read_text() == candidate.digest:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
     expected = {f"{candidate.path}/{path}": digest for path, digest in candidate.manifest.files.items()}
     targets = {f"{candidate.path}/{path}": folder / local for path, local in files.items()}
     download_verified(site.store, expected, targets)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(candidate.digest)

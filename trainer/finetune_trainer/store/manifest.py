@@ -149,12 +149,30 @@ def record_of(manifest: Manifest, digest: str, uri: str, at: float) -> Checkpoin
     )
 
 
-def files_for_resume(manifest: Manifest, node: int) -> dict[str, str]:
+def files_for_resume(manifest: Manifest, position: int) -> dict[str, str]:
     """What a node needs to go on: path below the checkpoint's folder -> path in the local folder.
 
-    What it has saved itself; a node that saved nothing takes what node 0 has. Weights are for the end, not for this.
+    `position` is its place among the attempt's members, whatever their indexes are: rank 0 goes on with what rank 0 has
+    saved. A node beyond those that saved takes what the first one has. Weights are for the end, not for this.
     """
-    own = node_folder(node if node in manifest.nodes else manifest.nodes[0]) + "/"
+    node = manifest.nodes[position] if position < len(manifest.nodes) else manifest.nodes[0]
+    return _files_of_node(manifest, node)
+
+
+def files_of_all_nodes(manifest: Manifest) -> dict[str, str]:
+    """What a conversion to another number of processes needs, as `files_for_resume` has its files.
+
+    Where nodes have saved files of the same name (what every rank holds alike), the first node's are taken.
+    """
+    files: dict[str, str] = {}
+    for node in manifest.nodes:
+        known = set(files.values())
+        files |= {path: local for path, local in _files_of_node(manifest, node).items() if local not in known}
+    return files
+
+
+def _files_of_node(manifest: Manifest, node: int) -> dict[str, str]:
+    own = node_folder(node) + "/"
     chosen = {path: path.removeprefix(own) for path in manifest.files if path.startswith(own)}
     return {path: local for path, local in chosen.items() if not local.startswith(WEIGHTS)}
 

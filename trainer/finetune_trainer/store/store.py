@@ -19,7 +19,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
 from finetune_contract.document import Document
-from finetune_trainer.errors import StorageAccessError, StorageError
+from finetune_trainer.errors import DamagedError, StorageAccessError
 from finetune_trainer.store.clients import FIRST_CONTACT, LATER, Client, Patience, make_client
 from finetune_trainer.store.digests import FileDigest, sha256_text
 from finetune_trainer.store.folder_lock import LOCK_SUFFIX, hold_lock
@@ -130,11 +130,11 @@ class Store:
         return None if stored is None else self.parse(path, stored.data, model)
 
     def parse(self, path: str, data: bytes, model: type[Model]) -> Model:
-        """A document from bytes that were read at `path`. Raises StorageError when they are not one."""
+        """A document from bytes that were read at `path`. Raises DamagedError when they are not one."""
         try:
             return model.from_json(data)
         except ValueError as error:
-            raise StorageError(
+            raise DamagedError(
                 f"{self.uri}/{path}: this is not the {model.__name__} that this version writes ({error}); remove it"
             ) from error
 
@@ -243,7 +243,7 @@ class Store:
         try:
             return self._call("read", path, read)
         except FileNotFoundError as error:
-            raise StorageError(f"{self.uri}/{path}: the object is gone; was it deleted by hand?") from error
+            raise DamagedError(f"{self.uri}/{path}: the object is gone; was it deleted by hand?") from error
 
     def _call(self, kind: str, path: str, function: Callable[[], Result]) -> Result:
         """Call obstore; what the caller handles (absent, exists, changed) passes, the rest becomes ours."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from finetune_trainer.errors import StorageAccessError, StorageError
+from finetune_trainer.errors import DamagedError, StorageAccessError, StorageError
 from finetune_trainer.store.digests import FileDigest, digest_file
 from finetune_trainer.store.store import Entry, Store
 
@@ -71,14 +71,17 @@ def download_folder(store: Store, folder: Path, prefix: str = "", report: Callab
 
 
 def download_verified(store: Store, files: Mapping[str, FileDigest], targets: Mapping[str, Path]) -> None:
-    """Download objects to their targets and compare each with its digest. Raises StorageError on a difference."""
+    """Download objects to their targets and compare each with its digest.
+
+    Raises DamagedError where one is gone or another than was saved, StorageError where the store does not answer.
+    """
 
     def download(item: tuple[str, Path]) -> None:
         path, target = item
         found, expected = store.download(path, target), files[path]
         if found != expected:
             target.unlink()
-            raise StorageError(
+            raise DamagedError(
                 f"{store.uri}/{path}: {found.size} bytes with digest {found.sha256[:12]} were found,"
                 f" {expected.size} bytes with digest {expected.sha256[:12]} were saved; the file was changed or cut off"
             )

@@ -29,7 +29,7 @@ def assemble(task: WorkerTask, ranks: Ranks, link: AgentLink) -> Run:
     engine = make_engine(load_model(materials, config), task.run, schedule, ranks, config)
     # Weights were made with one seed on all ranks; dropout has one of its own on each.
     seed_everything(task.run.spec.training.seed + ranks.rank)
-    state = resume(engine, _make_fresh_state(task, materials), task.resume_dirs, ranks, link)
+    state = resume(engine, _make_fresh_state(task, materials), task, ranks, link)
     return Run(
         materials=materials,
         schedule=schedule,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import threading
 import time
 from multiprocessing.connection import Connection
@@ -12,6 +14,7 @@ from finetune_trainer.marks import Marker
 from finetune_trainer.messages import (
     AgentEnvelope,
     Envelope,
+    FetchCheckpoint,
     Fetched,
     Heartbeat,
     Released,
@@ -32,6 +35,7 @@ class AgentLink:
         self.marker = marker or Marker()
         self._connection = connection
         self._stop = threading.Event()
+        self._fetched: queue.SimpleQueue[Fetched] = queue.SimpleQueue()
         self._last: tuple[WorkerPhase, float] = ("starting", 0.0)
         threading.Thread(target=self._listen, name="agent-link", daemon=True).start()
 
@@ -53,9 +57,20 @@ class AgentLink:
         self._last = (phase, now)
         self.send(Heartbeat(rank=self.rank, phase=phase, step=step, at=time.time()))
 
+    def fetch(self, name: str, world_size: int) -> Fetched:
+        """Ask the agent for a checkpoint and wait until it is here, or cannot be brought."""
+        self.send(FetchCheckpoint(name=name, world_size=world_size))
+        while True:
+            self.beat("starting", 0)
+            with contextlib.suppress(queue.Empty):
+                if (fetched := self._fetched.get(timeout=1.0)).name == name:
+                    return fetched
+
     def _take(self, message: Stop | Released | Fetched) -> None:
         if isinstance(message, Stop):
             self._stop.set()
+        elif isinstance(message, Fetched):
+            self._fetched.put(message)
 
     def _listen(self) -> None:
         try:

@@ -17,6 +17,12 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def seed_for_step(seed: int, step: int, rank: int) -> None:
+    """Seed a rank that goes on after `step` at another world size, where no saved state is its own."""
+    (mixed,) = np.random.SeedSequence((seed, step, rank)).generate_state(1)
+    seed_everything(int(mixed))
+
+
 def capture_states(device: torch.device) -> dict[str, Any]:
     """States of all generators, as tensors and plain numbers that `torch.load(weights_only=True)` reads."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()

@@ -1,4 +1,7 @@
-"""Going on from the newest checkpoint that every rank holds and can load."""
+"""Going on from the newest checkpoint that every rank has: in shared memory, or brought by the agent.
+
+All ranks choose, load and pass over together, so that no two of them ever go on from different steps.
+"""
 
 from __future__ import annotations
 
@@ -7,86 +10,118 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune_trainer.errors import FineTuneError, UserError
-from finetune_trainer.messages import Resumed
+from finetune_trainer.errors import UserError
+from finetune_trainer.messages import Fetched, Offer, Resumed, WorkerTask
 from finetune_trainer.worker.link import AgentLink
-from finetune_trainer.worker.randomness import read_states
+from finetune_trainer.worker.randomness import read_states, seed_for_step
 from finetune_trainer.worker.ranks import Ranks
 from finetune_trainer.worker.snapshot import ENGINE_TAG, random_file
 from finetune_trainer.worker.state import FILE_STATE, TrainerState
+from finetune_trainer.worker.universal import load_as_universal
 
 logger = logging.getLogger(__name__)
 
 
-def resume(engine: Any, fresh: TrainerState, folders: Sequence[str], ranks: Ranks, link: AgentLink) -> TrainerState:
+def resume(engine: Any, fresh: TrainerState, task: WorkerTask, ranks: Ranks, link: AgentLink) -> TrainerState:
     """Load the newest common checkpoint into the engine and the generators, or stay at `fresh`. A collective.
 
-    Raises `UserError` where a checkpoint was written by another number of processes, `FineTuneError` where none of
-    them can be loaded.
+    Raises `UserError` where nothing can be loaded since what is there belongs to another run.
     """
-    own = {Path(folder).name: Path(folder) for folder in folders}
-    offers = ranks.gather(list(own))
-    candidates = choose_common(offers)
-    skipped = [f"{name}: not held by every worker" for name in offers[0] if name not in candidates]
-    for name in candidates:
-        state = _read_state(own[name], ranks)
-        problem = find_mismatch(state, fresh) if state else f"no {FILE_STATE}"
+    everyones = ranks.gather([offer.name for offer in task.offers])
+    skipped: list[str] = []
+    foreign = False
+    for name in choose_common(everyones):
+        brought, problem = _bring(name, task, ranks, link)
+        state = None if problem else _read_state(brought, ranks)
+        if not problem:
+            mismatch = find_mismatch(state, fresh, task.skip_steps) if state else ""
+            foreign = foreign or bool(mismatch)
+            problem = mismatch if state else f"it has no {FILE_STATE}"
         if state and not problem:
-            problem = _load(engine, own[name], ranks)
+            problem = _load(engine, brought, state, fresh, ranks)
             if not problem:
-                _report(state.step, skipped, ranks, link)
-                return state
-        skipped.append(f"{name}: {problem}")
-    if candidates:
-        raise FineTuneError(f"no checkpoint could be loaded ({'; '.join(skipped)}); start the job under another name")
+                _report(state.step, [*find_unshared(everyones, newer_than=name), *skipped], ranks, link)
+                return state.model_copy(update={"world_size": fresh.world_size})
+        skipped.append(f"checkpoint {name} is passed over: {problem}")
+    if foreign:
+        raise UserError(f"no checkpoint fits this job ({'; '.join(skipped)}); start the job under another name")
+    _report(0, [*find_unshared(everyones), *skipped], ranks, link)
     return fresh
 
 
 def choose_common(offers: Sequence[Sequence[str]]) -> list[str]:
-    """Checkpoints that every rank offers, in the order of rank 0 (newest first). Pure."""
+    """Checkpoints that every rank is offered, in the order of rank 0 (newest first). Pure."""
     return [name for name in offers[0] if all(name in offer for offer in offers)]
 
 
-def find_mismatch(state: TrainerState, fresh: TrainerState) -> str:
-    """Why a checkpoint does not belong to this run; empty where it does. Pure.
+def find_unshared(offers: Sequence[Sequence[str]], newer_than: str = "") -> list[str]:
+    """What to say of checkpoints that only some ranks are offered. Pure; names sort by step."""
+    common = choose_common(offers)
+    partial = {name for offer in offers for name in offer if name not in common and name > newer_than}
+    return [f"checkpoint {name} is passed over: not every node has it" for name in sorted(partial, reverse=True)]
 
-    Raises `UserError` for another world size: such checkpoints are good, but have to be converted first.
-    """
-    if state.world_size != fresh.world_size:
-        raise UserError(
-            f"the checkpoint of step {state.step} was written by {state.world_size} processes and this attempt has "
-            f"{fresh.world_size}; start with {state.world_size} processes again"
-        )
+
+def find_mismatch(state: TrainerState, fresh: TrainerState, skip_steps: Sequence[int] = ()) -> str:
+    """Why a checkpoint does not belong to this run; empty where it does. Pure."""
     if state.zero_stage != fresh.zero_stage:
-        return f"ZeRO stage {state.zero_stage}, and the job has {fresh.zero_stage}"
+        return f"it was written at ZeRO stage {state.zero_stage}, and the job has {fresh.zero_stage}"
     if state.data_fingerprint != fresh.data_fingerprint:
-        return "trained on other data"
+        return "it was trained on other data"
     return ""
 
 
-def _read_state(folder: Path, ranks: Ranks) -> TrainerState | None:
+def _bring(name: str, task: WorkerTask, ranks: Ranks, link: AgentLink) -> tuple[Fetched, str]:
+    """Where this node has the checkpoint, and why some node does not have it. The first local rank asks the agent."""
+    brought = None
+    if ranks.local_rank == 0:
+        offer = next(offer for offer in task.offers if offer.name == name)
+        held = _is_held(offer, ranks)
+        brought = Fetched(name=name, path=offer.path) if held else link.fetch(name, ranks.world_size)
+    everywhere = ranks.gather(brought)
+    problem = next((node.problem or "it could not be brought" for node in everywhere if node and not node.path), "")
+    own = everywhere[ranks.rank - ranks.local_rank]
+    assert own is not None
+    return own, problem
+
+
+def _is_held(offer: Offer, ranks: Ranks) -> bool:
+    """Whether its files lie here and are this rank's: a node's place among the members may have changed."""
+    if offer.path is None:
+        return False
+    return offer.world_size != ranks.world_size or (Path(offer.path) / random_file(ranks.rank)).is_file()
+
+
+def _read_state(brought: Fetched, ranks: Ranks) -> TrainerState | None:
     text = None
-    if ranks.is_first and (folder / FILE_STATE).is_file():
-        text = (folder / FILE_STATE).read_text()
+    if ranks.is_first and (file := Path(brought.path or "") / FILE_STATE).is_file():
+        text = file.read_text()
     text = ranks.broadcast(text)
     return TrainerState.from_json(text) if text else None
 
 
-def _load(engine: Any, folder: Path, ranks: Ranks) -> str:
-    problem = ""
+def _load(engine: Any, brought: Fetched, state: TrainerState, fresh: TrainerState, ranks: Ranks) -> str:
+    """Load it, and return why some rank could not."""
+    folder, problem = Path(brought.path or ""), ""
     try:
-        loaded, _ = engine.load_checkpoint(str(folder), tag=ENGINE_TAG, load_module_strict=False)
+        if brought.universal:
+            loaded = load_as_universal(engine, folder, ENGINE_TAG)
+        else:
+            loaded, _ = engine.load_checkpoint(str(folder), tag=ENGINE_TAG, load_module_strict=False)
         if loaded is None:
             problem = "DeepSpeed's files are missing"
-        else:
+        elif state.world_size == ranks.world_size:
             read_states(folder / random_file(ranks.rank), ranks.device)
+        else:
+            seed_for_step(fresh.seed, state.step, ranks.rank)
     except Exception as error:
-        logger.exception("checkpoint %s could not be loaded", folder.name)
+        logger.exception("checkpoint %s could not be loaded", brought.name)
         problem = f"{type(error).__name__}: {error}"
     return next((found for found in ranks.gather(problem) if found), "")
 
 
 def _report(step: int, skipped: list[str], ranks: Ranks, link: AgentLink) -> None:
     if ranks.is_first:
-        logger.info("resumed from step %d", step)
+        logger.info("resumed from step %d" if step else "begins from the pre-trained model", *([step] if step else []))
+        if skipped and not step:
+            skipped.append("no checkpoint could be used: training begins again from the pre-trained model")
         link.send(Resumed(step=step, skipped=tuple(skipped)))

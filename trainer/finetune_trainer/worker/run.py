@@ -62,7 +62,8 @@ def _find_earlier(task: WorkerTask, resumed: TrainerState) -> tuple[Path, ...]:
     """Folders of earlier attempts in which the best weights may lie."""
     folders = [Path(task.best_dir)] if task.best_dir else []
     prefix = f"step-{resumed.best.step:08d}"
-    return (*folders, *(Path(folder) for folder in task.resume_dirs if Path(folder).name.startswith(prefix)))
+    held = (Path(offer.path) for offer in task.offers if offer.path and offer.name.startswith(prefix))
+    return (*folders, *held)
 
 
 def _tell(error: BaseException, task: WorkerTask, link: AgentLink) -> int:

@@ -1,0 +1,45 @@
+"""What each local worker is told at its start. Makes folders; starts nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+
+from finetune_contract.attempt import Attempt
+from finetune_trainer.agent.inputs import Inputs
+from finetune_trainer.agent.site import Site
+from finetune_trainer.messages import Offer, WorkerTask
+
+FILE_MARKS = "marks"
+
+
+def make_tasks(site: Site, attempt: Attempt, inputs: Inputs, offers: Sequence[Offer]) -> tuple[WorkerTask, ...]:
+    """One task a local worker; a node's place among the members gives its ranks. Makes the attempt's folder."""
+    run, node, nodes = site.settings.run.for_attempt(attempt), site.settings.node, attempt.node_indexes
+    local_world_size = run.resolved.workers_per_node
+    attempt_dir = site.settings.attempt_dir(attempt.number)
+    for older in site.settings.work_dir.glob("attempt-*"):
+        if older != attempt_dir:
+            for folder in ("snapshots", "export"):
+                shutil.rmtree(older / folder, ignore_errors=True)
+    attempt_dir.mkdir(parents=True, exist_ok=True)
+    return tuple(
+        WorkerTask(
+            run=run,
+            attempt=attempt.number,
+            rank=nodes.index(node) * local_world_size + local_rank,
+            local_rank=local_rank,
+            world_size=run.resolved.world_size,
+            local_world_size=local_world_size,
+            node=node,
+            master=attempt.master,
+            model_dir=str(inputs.model),
+            data_dir=str(inputs.data),
+            attempt_dir=str(attempt_dir),
+            offers=tuple(offers),
+            best_dir=str(inputs.best) if inputs.best else None,
+            marks_file=str(attempt_dir / FILE_MARKS),
+            skip_steps=attempt.skip_steps,
+        )
+        for local_rank in range(local_world_size)
+    )

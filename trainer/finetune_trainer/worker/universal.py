@@ -1,0 +1,74 @@
+"""A checkpoint for another number of processes, in DeepSpeed's universal layout: each parameter whole, in own files.
+
+    python -m finetune_trainer.worker.universal --input FOLDER --output FOLDER
+
+converts the files of all nodes, gathered in one folder. A process of its own, started by the agent without credentials:
+DeepSpeed unpickles what it reads, and the agent itself stays without torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from deepspeed.checkpoint import ds_to_universal
+
+from finetune_trainer.worker.snapshot import ENGINE_TAG
+from finetune_trainer.worker.state import FILE_STATE
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the universal form of the checkpoint in `source` into `target`, which then can be loaded in its place."""
+    (target / ENGINE_TAG).mkdir(parents=True, exist_ok=True)
+    ds_to_universal.main(
+        argparse.Namespace(
+            input_folder=str(source / ENGINE_TAG),
+            output_folder=str(target / ENGINE_TAG),
+            num_extract_workers=1,
+            num_merge_workers=1,
+            keep_temp_folder=False,
+            strict=True,
+            # DeepSpeed asks for a note that only its Megatron fork writes; without one nothing is split by tensor.
+            inject_missing_state=True,
+        )
+    )
+    shutil.copy2(source / FILE_STATE, target / FILE_STATE)
+
+
+def load_as_universal(engine: Any, folder: Path, tag: str) -> str | None:
+    """Load a converted checkpoint; None where DeepSpeed's files are missing."""
+    optimizer = engine.optimizer
+    decays = [group["weight_decay"] for group in optimizer.optimizer.param_groups]
+    # Read by DeepSpeed whenever it loads; this engine saves and otherwise loads its own layout.
+    engine._config.load_universal_checkpoint = True
+    try:
+        loaded: str | None = engine.load_checkpoint(str(folder), tag=tag, load_module_strict=False)[0]
+    finally:
+        engine._config.load_universal_checkpoint = False
+    _mend(optimizer.optimizer, decays)
+    return loaded
+
+
+def _mend(optimizer: torch.optim.Optimizer, decays: list[float]) -> None:
+    """What DeepSpeed's loader at ZeRO 3 mixes up: the first group's settings in all, one step counter for all."""
+    for group, decay in zip(optimizer.param_groups, decays, strict=True):
+        group["weight_decay"] = decay
+    for state in optimizer.state.values():
+        if isinstance(step := state.get("step"), torch.Tensor):
+            state["step"] = step.clone()
+
+
+def main() -> None:
+    """Convert, as the command line says."""
+    parser = argparse.ArgumentParser(description="Convert a checkpoint to DeepSpeed's universal layout.")
+    parser.add_argument("--input", type=Path, required=True, help="folder with the files of all nodes")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    arguments = parser.parse_args()
+    convert(arguments.input, arguments.output)
+
+
+if __name__ == "__main__":
+    main()
