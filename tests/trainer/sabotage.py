@@ -26,9 +26,9 @@ class PoisonedRows:
 
     def __call__(self) -> None:
         """Poison them in this process, in training only."""
-        from finetune_trainer.worker import train
+        from finetune_trainer.worker import steps, train
 
-        train_step = train.train_step
+        train_step = steps.train_step
 
         def step(engine: Any, step: Any, task: Task, ranks: Any, **named: Any) -> Any:
             poisoned = replace(task, compute_losses=self._poison(task.compute_losses))
@@ -43,8 +43,7 @@ class PoisonedRows:
             if not hit.any():
                 return losses
             if self.how == "gradients":
-                losses.register_hook(lambda gradient: gradient * torch.where(hit > 0, math.nan, 1.0))
-                return losses
+                return losses + torch.sqrt(0.0 * hit * losses)  # its value is 0, its slope 0 / 0
             return losses * torch.where(hit > 0, math.nan if self.how == "loss" else 1000.0, 1.0)
 
         return compute_losses

@@ -8,6 +8,7 @@ from statistics import median
 
 from finetune_contract.progress import StepProgress
 from finetune_trainer.messages import Logged
+from finetune_trainer.worker.own_time import OwnTime
 from finetune_trainer.worker.schedule import Schedule
 from finetune_trainer.worker.steps import Step
 
@@ -25,11 +26,29 @@ class Meter:
         self._tokens_total = 0
         self._samples_total = 0
         self._first_step_at: float | None = None
-        self.data_wait_seconds = 0.0
+        self._data_wait_seconds = 0.0
         self.save_stall_seconds = 0.0
+        self.own_time = OwnTime()
+        self._own_steps = 0
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Median seconds of the last steps; None before the second one."""
+        return median(self._seconds) if self._seconds else None
+
+    def wait_for_rows(self, seconds: float) -> None:
+        """A step has waited so long for its rows."""
+        self._data_wait_seconds += seconds
+        self.own_time.add(seconds)
+
+    def take_own_seconds(self) -> float:
+        """Own seconds a step of this rank since the last call."""
+        steps, self._own_steps = self._own_steps, 0
+        return self.own_time.take(steps)
 
     def count(self, step: Step, seconds: float) -> None:
         """One step that took so many seconds."""
+        self._own_steps += 1
         if self._first_step_at is None:
             # The first step also pays for start-up and says nothing of the others.
             self._first_step_at = time.time()
@@ -39,11 +58,17 @@ class Meter:
         self._tokens_total += step.tokens
         self._samples_total += step.rows
 
-    def report(self, step: int, loss: float, learning_rate: float) -> Logged:
+    def report(
+        self,
+        step: int,
+        loss: float | None,
+        learning_rate: float,
+        rank_seconds: tuple[float, ...] = (),
+        skipped_steps: int = 0,
+    ) -> Logged:
         """The figures of a log interval."""
         busy = sum(self._seconds)
         tokens_per_second = sum(self._tokens) / busy if busy else None
-        step_seconds = median(self._seconds) if self._seconds else None
         left = self._schedule.total_steps - step
         return Logged(
             progress=StepProgress(
@@ -53,13 +78,15 @@ class Meter:
                 loss=loss,
                 learning_rate=learning_rate,
                 tokens_per_second=tokens_per_second,
-                step_seconds=step_seconds,
+                step_seconds=self.step_seconds,
                 eta_seconds=busy / len(self._seconds) * left if self._seconds else None,
                 first_step_at=self._first_step_at,
+                skipped_steps=skipped_steps,
             ),
             tokens_total=self._tokens_total,
             samples_total=self._samples_total,
-            data_wait_seconds=self.data_wait_seconds,
+            data_wait_seconds=self._data_wait_seconds,
             save_stall_seconds=self.save_stall_seconds,
             flops_per_second=self._flops_per_token * tokens_per_second if tokens_per_second else None,
+            rank_seconds=rank_seconds,
         )

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from finetune_trainer.errors import NumericError, StoppedError
+from finetune_trainer.errors import StoppedError
 from finetune_trainer.messages import Evaluated, Logged
 from finetune_trainer.worker.evaluate import Evaluation, evaluate
+from finetune_trainer.worker.guard import Guard
 from finetune_trainer.worker.link import AgentLink
 from finetune_trainer.worker.materials import Materials
 from finetune_trainer.worker.meter import Meter
@@ -22,7 +20,7 @@ from finetune_trainer.worker.ranks import Ranks
 from finetune_trainer.worker.schedule import Schedule
 from finetune_trainer.worker.snapshot import write_snapshot
 from finetune_trainer.worker.state import TrainerState, add_points
-from finetune_trainer.worker.steps import Step, prepare_steps, train_step
+from finetune_trainer.worker.steps import Step, pass_over, prepare_steps, train_step
 from finetune_trainer.worker.votes import Signal, Votes
 
 logger = logging.getLogger(__name__)
@@ -43,7 +41,13 @@ class Run:
     state: TrainerState
     saved_step: int
     """Step of the newest checkpoint."""
+    skip_steps: frozenset[int] = frozenset()
+    """Steps whose rows are passed over: nothing could be learnt from them in an earlier attempt."""
     saved_at: float = field(default_factory=time.monotonic)
+    guard: Guard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.guard = Guard(self.materials, self.schedule, self.ranks, self.link)
 
 
 def train(run: Run) -> TrainerState:
@@ -65,40 +69,27 @@ def train(run: Run) -> TrainerState:
 
 def iterate_steps(run: Run) -> Iterator[int]:
     """Do one step after another, with all that is due after it; yields the number of each when it is done."""
-    interval = _Interval(first_step=run.state.step + 1)
     # Not to be asked of the model: a wrapper may say that it trains while what it wraps is as from_pretrained left it.
     run.engine.train()
     since = time.monotonic()
+    run.link.marker.enter("data", run.state.step + 1)
     for step in _remaining_steps(run):
-        run.meter.data_wait_seconds += time.monotonic() - since
+        run.meter.wait_for_rows(time.monotonic() - since)
         learning_rate = float(run.engine.get_lr()[0])
-        interval.add(_train_one(run, step), step.targets, learning_rate)
-        run.meter.count(step, time.monotonic() - since)
+        _train_one(run, step)
+        if step.micro_batches:
+            run.meter.count(step, time.monotonic() - since)
+        run.link.marker.finish_step(run.meter.step_seconds)
         since = time.monotonic()
         run.link.beat("training", step.number)
         signal = run.votes.poll(_wants_save(run))
         if run.schedule.logs_at(step.number):
-            _log(run, interval)
-            interval = _Interval(first_step=step.number + 1)
+            _log(run, learning_rate)
         if _act_between_steps(run, signal):
             run.engine.train()
             since = time.monotonic()
+        run.link.marker.enter("data", step.number + 1)
         yield step.number
-
-
-@dataclass
-class _Interval:
-    """Losses of a log interval, left on the device."""
-
-    first_step: int
-    targets: int = 0
-    learning_rate: float = 0.0
-    loss_sum: Tensor | None = None
-
-    def add(self, loss: Tensor, targets: int, learning_rate: float) -> None:
-        self.loss_sum = loss if self.loss_sum is None else self.loss_sum + loss
-        self.targets += targets
-        self.learning_rate = learning_rate
 
 
 def _has_run_out(run: Run) -> bool:
@@ -108,38 +99,53 @@ def _has_run_out(run: Run) -> bool:
 def _remaining_steps(run: Run) -> Iterator[Step]:
     if _has_run_out(run):
         return iter(())
-    return prepare_steps(run.materials, run.schedule, run.ranks, run.state.step)
+    return prepare_steps(run.materials, run.schedule, run.ranks, run.state.step, run.skip_steps)
 
 
-def _train_one(run: Run, step: Step) -> Tensor:
-    smoothing = run.materials.run.spec.training.label_smoothing
-    loss = train_step(run.engine, step, run.materials.task, run.ranks, smoothing)
-    run.state = run.state.model_copy(
-        update={
-            "step": step.number,
-            "consumed_samples": run.schedule.rows_consumed(step.number),
-            "epoch": run.schedule.epoch(step.number),
-        }
+def _train_one(run: Run, step: Step) -> None:
+    figures = {
+        "step": step.number,
+        "consumed_samples": run.schedule.rows_consumed(step.number),
+        "epoch": run.schedule.epoch(step.number),
+    }
+    if step.number in run.skip_steps:
+        pass_over(run.engine)
+        skipped = (*run.state.skipped_steps, step.number)
+        run.state = run.state.model_copy(update={**figures, "skipped_steps": skipped})
+        return
+    recent = run.state.recent_losses
+    result = train_step(
+        run.engine,
+        step,
+        run.materials.task,
+        run.ranks,
+        label_smoothing=run.materials.run.spec.training.label_smoothing,
+        marker=run.link.marker,
+        own_time=run.meter.own_time,
+        refuses=(lambda losses: run.guard.refuses(step, losses, recent)) if run.guard.skips else None,
     )
-    return loss
+    run.state = run.guard.take(step, result, run.state.model_copy(update=figures))
 
 
-def _log(run: Run, interval: _Interval) -> None:
-    """Read the loss of the interval: the only point of training at which the host waits for the device."""
-    assert interval.loss_sum is not None
-    (total,) = run.ranks.sum([float(interval.loss_sum)])
-    loss, step = total / max(1, interval.targets), run.state.step
-    if not math.isfinite(loss):
-        raise NumericError(
-            f"the loss of steps {interval.first_step} to {step} is {loss}; lower training.learningRate, "
-            "or look at the rows of these steps"
-        )
-    values = {"train/loss": loss, "train/learning_rate": interval.learning_rate}
+def _log(run: Run, learning_rate: float) -> None:
+    """Read the losses since the last time: but for checkpoints, where the host waits for the device."""
+    run.state = run.guard.read(run.state)
+    loss, step = run.guard.take_mean(), run.state.step
+    rank_seconds = _gather_rank_seconds(run)
+    values = {"train/learning_rate": learning_rate} | ({} if loss is None else {"train/loss": loss})
     run.state = run.state.model_copy(update={"curves": add_points(run.state.curves, step, values)})
     if run.ranks.is_first:
-        message: Logged = run.meter.report(step, loss, interval.learning_rate)
-        logger.info("step %d/%d: loss %.4f", step, run.schedule.total_steps, loss)
+        skipped = len(run.state.skipped_steps)
+        message: Logged = run.meter.report(step, loss, learning_rate, rank_seconds, skipped)
+        logger.info("step %d/%d: loss %s", step, run.schedule.total_steps, "-" if loss is None else f"{loss:.4f}")
         run.link.send(message)
+
+
+def _gather_rank_seconds(run: Run) -> tuple[float, ...]:
+    """Each rank's own seconds a step since the last time."""
+    own = [0.0] * run.ranks.world_size
+    own[run.ranks.rank] = run.meter.take_own_seconds()
+    return tuple(run.ranks.sum(own))
 
 
 def _act_between_steps(run: Run, signal: Signal) -> bool:
@@ -147,6 +153,7 @@ def _act_between_steps(run: Run, signal: Signal) -> bool:
     if signal is Signal.STOP:
         _stop(run)
     if run.schedule.evaluates_at(run.state.step):
+        run.state = run.guard.read(run.state)
         _evaluate_and_save(run)
     elif signal is Signal.SAVE or run.schedule.saves_at(run.state.step):
         _save(run)
@@ -166,6 +173,8 @@ def describe_figures(metrics: dict[str, float]) -> str:
 
 
 def _save(run: Run) -> None:
+    # No checkpoint may hold what came after a loss that is not a number.
+    run.state = run.guard.read(run.state)
     run.meter.save_stall_seconds += write_snapshot(run.engine, run.state, run.attempt_dir, run.ranks, run.link)
     run.saved_step, run.saved_at = run.state.step, time.monotonic()
 
