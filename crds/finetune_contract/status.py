@@ -90,7 +90,9 @@ class AttemptStatus(Document):
     result: Literal["Running", "Finished", "Stopped", "Failed"] = "Running"
     """How it ended."""
     reason: ShortText | None = None
-    """Why it ended: Suspended, PodDrained, NodesGrown, PodLost, CodeCrash, ..."""
+    """Why it ended, or is being stopped: Suspended, PodDrained, NodesGrown, PodLost, CodeCrash, ..."""
+    stop_time: Timestamp | None = None
+    """When its members were asked to stop with a checkpoint; absent where nobody asked."""
     micro_batch_size: int | None = None
     """Rows that one worker computes at a time; absent: as resolved."""
     members: Annotated[dict[ShortText, ShortText], Field(max_length=1024)] = {}
@@ -163,7 +165,7 @@ class FineTuneJobStatus(Document):
     phase: Phase = "Pending"
     """Where the job is in its life, for people; the conditions are the truth."""
     start_time: Timestamp | None = None
-    """When the first attempt began."""
+    """When the first attempt began; after a suspension, the first one since."""
     completion_time: Timestamp | None = None
     """When the job succeeded or failed."""
     resolved: Resolved | None = None

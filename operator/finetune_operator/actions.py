@@ -31,6 +31,8 @@ class Actions:
     """The new status; None: as it is."""
     annotate: tuple[Annotate, ...] = ()
     delete_pods: tuple[str, ...] = ()
+    force_delete_pods: tuple[str, ...] = ()
+    """Pods that do not go although their grace is over: taken out of the API server without asking their node."""
     events: tuple[Event, ...] = ()
     delete_job: bool = False
     requeue_after: float | None = None

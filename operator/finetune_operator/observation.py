@@ -62,6 +62,7 @@ def build_snapshot(
     *,
     answers: Mapping[str, Answer],
     defaults: TrainerDefaults,
+    listening_since: float = 0.0,
 ) -> Snapshot:
     """Everything that is known of a job; objects of a former job of the same name are left out."""
     metadata = body["metadata"]
@@ -78,8 +79,9 @@ def build_snapshot(
         status=read_status(body),
         deleting="deletionTimestamp" in metadata,
         has_config=any(config.job_uid == metadata["uid"] for config in configs),
-        pods=tuple(sorted(own, key=lambda pod: (pod.role, pod.node_index))),
+        pods=tuple(sorted(own, key=lambda pod: (pod.role, pod.node_index, pod.incarnation))),
         answers=answers,
+        listening_since=listening_since,
         defaults=defaults,
     )
 
@@ -99,6 +101,7 @@ def read_pod(manifest: Mapping[str, Any]) -> Pod:
     container = _container_state(status)
     terminated = container.get("terminated", {})
     reason, message = _explain(status, container)
+    deletion = metadata.get("deletionTimestamp")
     return Pod(
         key=Key(metadata["namespace"], metadata["name"]),
         job=labels.get(names.LABEL_JOB, ""),
@@ -106,10 +109,12 @@ def read_pod(manifest: Mapping[str, Any]) -> Pod:
         role=labels.get(names.LABEL_ROLE, names.ROLE_TRAINER),
         node_index=int(labels.get(names.LABEL_NODE_INDEX, "0")),
         created=parse_time(metadata["creationTimestamp"]),
+        incarnation=int(labels.get(names.LABEL_INCARNATION, "0")),
+        host=manifest["spec"].get("nodeName", ""),
         phase=status.get("phase", "Pending"),
         ip=status.get("podIP", ""),
         ready=_condition(status, "Ready").get("status") == "True",
-        deleting="deletionTimestamp" in metadata,
+        deletion_time=parse_time(deletion) if deletion else None,
         image=manifest["spec"]["containers"][0].get("image", ""),
         reason=reason,
         message=message,

@@ -54,7 +54,9 @@ class Writer(Protocol):
     ) -> dict[str, Any]:
         """Merge patch."""
 
-    async def delete(self, resource: Resource, key: Key, uid: str | None = None) -> None:
+    async def delete(
+        self, resource: Resource, key: Key, uid: str | None = None, *, grace_seconds: int | None = None
+    ) -> None:
         """Delete."""
 
 
@@ -91,13 +93,16 @@ class Reconciler:
         """`may_write` is the fence; `clock` gives seconds since 1970."""
         self._writer, self._speaker, self._caches, self._defaults = writer, speaker, caches, defaults
         self._may_write, self._clock = may_write, clock
+        self._listening_since: float | None = None
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; returns in how many seconds the next is due at the latest."""
         body = self._caches.jobs.get(key)
         if body is None:
             return None
-        snapshot = self._observe(key, body)
+        if self._listening_since is None:
+            self._listening_since = self._clock()
+        snapshot = self._observe(key, body, self._listening_since)
         actions = decide(snapshot, self._clock())
         rejection = await self._create(snapshot.uid, actions)
         if rejection is None:
@@ -107,7 +112,7 @@ class Reconciler:
         await self._write(snapshot, body, actions)
         return min(REJECTED_AGAIN_SECONDS, actions.requeue_after or REJECTED_AGAIN_SECONDS)
 
-    def _observe(self, key: Key, body: dict[str, Any]) -> Snapshot:
+    def _observe(self, key: Key, body: dict[str, Any], listening_since: float) -> Snapshot:
         pods = list(self._caches.pods.members(key))
         answers = {pod.key.name: self._caches.agents.get(pod.key) for pod in pods}
         return build_snapshot(
@@ -116,6 +121,7 @@ class Reconciler:
             self._caches.configs.members(key),
             answers={name: answer for name, answer in answers.items() if answer is not None},
             defaults=self._defaults,
+            listening_since=listening_since,
         )
 
     async def _create(self, uid: str, actions: Actions) -> Rejection | None:
@@ -155,6 +161,8 @@ class Reconciler:
             await self._annotate(snapshot.key.namespace, told)
         for name in actions.delete_pods:
             await self._delete(PODS, Key(snapshot.key.namespace, name))
+        for name in actions.force_delete_pods:
+            await self._delete(PODS, Key(snapshot.key.namespace, name), grace_seconds=0)
         for event in actions.events:
             self._check_fence()
             await self._speaker.record(snapshot.key, snapshot.uid, event)
@@ -174,10 +182,12 @@ class Reconciler:
         patch = {"metadata": {"annotations": told.annotations}}
         self._caches.pods.put(await self._writer.merge(PODS, Key(namespace, told.pod), patch))
 
-    async def _delete(self, resource: Resource, key: Key, uid: str | None = None) -> None:
+    async def _delete(
+        self, resource: Resource, key: Key, uid: str | None = None, *, grace_seconds: int | None = None
+    ) -> None:
         self._check_fence()
         try:
-            await self._writer.delete(resource, key, uid)
+            await self._writer.delete(resource, key, uid, grace_seconds=grace_seconds)
         except NotFoundError:
             log.debug("gone already", extra={"object": str(key)})
 

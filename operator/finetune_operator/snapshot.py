@@ -39,10 +39,15 @@ class Pod:
     node_index: int
     created: float
     """Seconds since 1970."""
+    incarnation: int = 0
+    """Number of the job's last attempt when the pod was wanted."""
+    host: str = ""
+    """Kubernetes node that it is bound to."""
     phase: PodPhase = "Pending"
     ip: str = ""
     ready: bool = False
-    deleting: bool = False
+    deletion_time: float | None = None
+    """When it is to be gone, its grace included; None while nobody has asked for that."""
     image: str = ""
     reason: str = ""
     """The cluster's own word for what it waits for or why it ended."""
@@ -63,6 +68,16 @@ class Pod:
         """None of its processes runs any more."""
         return self.phase in ("Succeeded", "Failed")
 
+    @property
+    def deleting(self) -> bool:
+        """It was asked to go."""
+        return self.deletion_time is not None
+
+    @property
+    def is_usable(self) -> bool:
+        """It runs, or may still come to run, and stays."""
+        return not self.has_ended and not self.deleting
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -71,6 +86,8 @@ class Answer:
     progress: Progress
     since: float
     """Seconds since 1970, when it was first heard in this phase."""
+    heard: float
+    """Seconds since 1970, when it last answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +119,11 @@ class Snapshot:
     has_config: bool = False
     """The ConfigMap with the RunConfig exists."""
     pods: tuple[Pod, ...] = ()
-    """By role and node index."""
+    """By role, node index and incarnation."""
     answers: Mapping[str, Answer] = field(default_factory=dict)
     """Pod name -> its agent's last answer."""
+    listening_since: float = 0.0
+    """Seconds since 1970, since when agents are asked: silence before that is our own."""
     rejection: Rejection | None = None
     """The API server's answer to what the last decision wanted created, in the same pass."""
     defaults: TrainerDefaults = field(default_factory=TrainerDefaults)

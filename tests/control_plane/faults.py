@@ -110,7 +110,9 @@ class FakeCluster:
             raise ConflictError(f"{key} has changed")
         return self.store(resource, _merge(known, patch))
 
-    async def delete(self, resource: Resource, key: Key, uid: str | None = None) -> None:
+    async def delete(
+        self, resource: Resource, key: Key, uid: str | None = None, *, grace_seconds: int | None = None
+    ) -> None:
         self._call(f"delete {resource.plural}/{key.name}")
         if (resource.plural, key) not in self.objects:
             raise NotFoundError(f"{key} not found")

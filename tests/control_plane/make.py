@@ -46,6 +46,7 @@ def make_snapshot(spec: dict[str, Any] | None = None, **facts: Any) -> Snapshot:
             "created": NOW,
             "job": make_accepted_job(spec),
             "status": FineTuneJobStatus(),
+            "listening_since": NOW,
             **facts,
         }
     )
@@ -55,7 +56,7 @@ def make_pod(node_index: int = 0, *, role: str = names.ROLE_TRAINER, **facts: An
     """A pod that waits for a node."""
     return Pod(
         **{
-            "key": Key("ml", names.pod_name("spam", UID, role, node_index, 0)),
+            "key": Key("ml", names.pod_name("spam", UID, role, node_index, facts.get("incarnation", 0))),
             "job": "spam",
             "job_uid": UID,
             "role": role,
@@ -98,14 +99,17 @@ def make_progress(**facts: Any) -> Progress:
     )
 
 
-def make_answer(since: float = NOW, **facts: Any) -> Answer:
-    """What such an agent said."""
-    return Answer(make_progress(**facts), since)
+def make_answer(since: float = NOW, *, heard: float = NOW + 100_000, **facts: Any) -> Answer:
+    """What such an agent said, and goes on saying."""
+    return Answer(make_progress(**facts), since, heard)
 
 
-def make_answers(*answers: Answer) -> dict[str, Answer]:
+def make_answers(*answers: Answer, incarnation: int = 0) -> dict[str, Answer]:
     """Answers by pod name."""
-    return {names.pod_name("spam", UID, answer.progress.role, answer.progress.node, 0): answer for answer in answers}
+    return {
+        names.pod_name("spam", UID, answer.progress.role, answer.progress.node, incarnation): answer
+        for answer in answers
+    }
 
 
 def make_summary(**facts: Any) -> DataSummary:

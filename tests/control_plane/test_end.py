@@ -62,6 +62,8 @@ def test_invalid_spec_is_refused_at_once_and_for_ever() -> None:
         "completionTime": "2027-01-15T08:00:00Z",
         "attempts": [],
         "restarts": 0,
+        "avoidedNodes": [],
+        "skippedSteps": [],
         "checkpoints": [],
         "usage": {"gpuSeconds": 0.0, "lostSteps": 0},
         "display": {"reason": "InvalidSpec"},

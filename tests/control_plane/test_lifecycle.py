@@ -79,6 +79,7 @@ def test_attempt_starts_when_all_members_run() -> None:
             "lastStep": 0,
             "lostSteps": 0,
             "result": "Running",
+            "members": {"0": "spam-0a1b2-0-0", "1": "spam-0a1b2-1-0"},
         }
     ]
     assert [told.pod for told in actions.annotate] == ["spam-0a1b2-0-0", "spam-0a1b2-1-0"]

@@ -66,7 +66,7 @@ def test_running_pod_is_read_with_what_it_was_told() -> None:
     }
     manifest = make_manifest(status, annotations=annotations, deletionTimestamp=format_time(NOW))
     assert read_pod(manifest) == make_pod(
-        phase="Running", ip="10.0.0.1", ready=True, deleting=True, attempt="{}", stop="s", finish="f"
+        phase="Running", ip="10.0.0.1", ready=True, deletion_time=NOW, attempt="{}", stop="s", finish="f"
     )
 
 
@@ -128,7 +128,7 @@ def test_spec_is_judged() -> None:
     assert reading.problem is not None
     assert reading.problem.startswith("spec.task is missing: add it")
     later = make_body()
-    later["spec"]["suspend"] = True
+    later["metadata"]["labels"] = {names.LABEL_QUEUE: "research"}
     assert read_job(later).unsupported is not None
 
 

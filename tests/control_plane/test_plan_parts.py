@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from finetune_contract import names
-from finetune_contract.status import BestCheckpoint, FineTuneJobStatus
-from finetune_operator.plan.attempts import make_attempt
+from finetune_contract.status import AttemptStatus, BestCheckpoint, FineTuneJobStatus
+from finetune_operator.plan.announcements import make_attempt
 from finetune_operator.plan.checkpoints import LIMIT, fold_checkpoints
 from finetune_operator.plan.conditions import find_condition, is_true, set_condition
 from finetune_operator.plan.events import Event, derive_events
@@ -82,12 +82,14 @@ def test_status_keeps_the_newest_checkpoints_and_the_best(best_step: int | None)
 
 def test_attempt_trusts_verified_checkpoints_of_earlier_attempts_only() -> None:
     status = FineTuneJobStatus(checkpoints=(make_record(5), make_record(6, digest=None), make_record(7, attempt=2)))
-    attempt = make_attempt(2, [make_running_pod(1), make_running_pod(0)], status)
+    second = AttemptStatus(number=2, start_time=format_time(NOW), nodes=2)
+    attempt = make_attempt(second, [make_running_pod(1), make_running_pod(0)], status)
     assert attempt.to_data() == {
         "number": 2,
         "members": {"0": "10.0.0.1", "1": "10.0.0.2"},
         "master": {"host": "10.0.0.1", "port": 29502},
         "checkpoints": {"step-00000005-a1": make_record(5).digest},
+        "skipSteps": [],
     }
 
 

@@ -19,14 +19,15 @@ from tests.control_plane.make import IPS, make_answers
 def obey(snapshot: Snapshot, actions: Actions, now: float) -> Snapshot:
     """The snapshot after all actions succeeded."""
     created = [_read_created(manifest, now) for manifest in actions.create if manifest["kind"] == "Pod"]
-    pods = [pod for pod in (*snapshot.pods, *created) if pod.key.name not in actions.delete_pods]
+    gone = (*actions.delete_pods, *actions.force_delete_pods)
+    pods = [pod for pod in (*snapshot.pods, *created) if pod.key.name not in gone]
     for told in actions.annotate:
         pods = [_annotate(pod, told) for pod in pods]
     return replace(
         snapshot,
         status=_write(actions.status) if actions.status is not None else snapshot.status,
         has_config=snapshot.has_config or any(each["kind"] == "ConfigMap" for each in actions.create),
-        pods=tuple(sorted(pods, key=lambda pod: (pod.role, pod.node_index))),
+        pods=tuple(sorted(pods, key=lambda pod: (pod.role, pod.node_index, pod.incarnation))),
     )
 
 
@@ -40,9 +41,9 @@ def run_pods(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, pods=tuple(_run(pod) for pod in snapshot.pods))
 
 
-def hear(snapshot: Snapshot, *answers: Answer) -> Snapshot:
+def hear(snapshot: Snapshot, *answers: Answer, incarnation: int = 0) -> Snapshot:
     """Agents said something."""
-    return replace(snapshot, answers={**snapshot.answers, **make_answers(*answers)})
+    return replace(snapshot, answers={**snapshot.answers, **make_answers(*answers, incarnation=incarnation)})
 
 
 def asks_for_nothing(actions: Actions) -> bool:

@@ -90,8 +90,10 @@ class Agents:
         if progress.job_uid != pod.job_uid or progress.node != pod.node_index or progress.role != pod.role:
             return
         before = self._answers.get(pod.key)
-        since = before.since if before and before.progress.phase == progress.phase else time.time()
-        self._answers[pod.key] = Answer(progress, since)
+        now = time.time()
+        goes_on = before is not None and _moment(before.progress) == _moment(progress)
+        since = before.since if before is not None and goes_on else now
+        self._answers[pod.key] = Answer(progress, since, now)
         if before is None or _essence(before.progress) != _essence(progress):
             self._on_change(pod)
 
@@ -105,6 +107,10 @@ async def fetch_progress(session: aiohttp.ClientSession, url: str) -> Progress:
             return Progress.from_json(await response.read())
     except (aiohttp.ClientError, TimeoutError, ValidationError) as error:
         raise AgentError(f"{url} did not answer as agreed: {error!r}") from error
+
+
+def _moment(progress: Progress) -> tuple[int, str]:
+    return progress.attempt, progress.phase
 
 
 def _essence(progress: Progress) -> Progress:

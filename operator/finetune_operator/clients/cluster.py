@@ -167,11 +167,18 @@ class Cluster:
         query = {"fieldManager": names.FIELD_MANAGER}
         return await self._request("PATCH", resource.path(*key, subresource), query, patch, content_type=_MERGE)
 
-    async def delete(self, resource: Resource, key: Key, uid: str | None = None) -> None:
-        """An object, and what it owns in the background; with a uid only that one (ConflictError)."""
+    async def delete(
+        self, resource: Resource, key: Key, uid: str | None = None, *, grace_seconds: int | None = None
+    ) -> None:
+        """An object, and what it owns in the background; with a uid only that one (ConflictError).
+
+        `grace_seconds` replaces the object's own grace; 0 takes a pod out without asking its node.
+        """
         body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid is not None:
             body["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
         await self._request("DELETE", resource.path(*key), body=body)
 
     async def _request(

@@ -1,14 +1,33 @@
-"""When an attempt starts, who its members are, and what they are told."""
+"""`status.attempts[]`: begun, closed once, folded away; and what the list says of lost steps. Pure over the status.
+
+Must not know pods or agents: members.py and attempt_end.py say when an attempt is over, start.py when one begins.
+"""
 
 from __future__ import annotations
 
-from finetune_contract import names
-from finetune_contract.attempt import Attempt, Endpoint
-from finetune_contract.run import Resolved
-from finetune_contract.status import AttemptStatus, FineTuneJobStatus
-from finetune_operator.actions import Annotate
-from finetune_operator.plan.times import format_time
-from finetune_operator.snapshot import Pod, Snapshot
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from finetune_contract.progress import Failure
+from finetune_contract.spec import FineTuneJobSpec
+from finetune_contract.status import AttemptsFolded, AttemptStatus, FineTuneJobStatus
+from finetune_operator.plan.failure import is_counted
+from finetune_operator.plan.times import format_time, parse_time
+
+LIMIT: Final = 20
+"""Entries that the status holds; older ones are folded into sums."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    """How an attempt ended."""
+
+    result: Literal["Finished", "Stopped", "Failed"]
+    reason: str
+    failure: Failure | None = None
+    last_step: int = 0
+    """Last optimizer step that any member told of."""
 
 
 def find_attempt(status: FineTuneJobStatus) -> AttemptStatus | None:
@@ -17,48 +36,132 @@ def find_attempt(status: FineTuneJobStatus) -> AttemptStatus | None:
     return last if last is not None and last.end_time is None else None
 
 
-def start_attempt(snapshot: Snapshot, status: FineTuneJobStatus, resolved: Resolved, now: float) -> FineTuneJobStatus:
-    """The status with a new attempt, if one is due: all members run and can be reached, and none is under way."""
-    members = [pod for pod in snapshot.trainers if pod.is_running and not pod.deleting]
-    if status.attempts or {pod.node_index for pod in members} != set(range(resolved.nodes)):
-        return status
-    attempt = AttemptStatus(number=1, start_time=format_time(now), nodes=len(members))
-    return status.model_copy(
-        update={"attempts": (*status.attempts, attempt), "start_time": status.start_time or attempt.start_time}
+def find_last_number(status: FineTuneJobStatus) -> int:
+    """Number of the last attempt; 0 before the first."""
+    return status.attempts[-1].number if status.attempts else 0
+
+
+def begin_attempt(
+    status: FineTuneJobStatus,
+    members: Mapping[int, str],
+    micro_batch_size: int | None,
+    spec: FineTuneJobSpec,
+    now: float,
+) -> FineTuneJobStatus:
+    """The status with the next attempt under way; `members`: node index -> pod name."""
+    started = [attempt for attempt in status.attempts if attempt.nodes]
+    is_restart = bool(started) or status.attempts_folded is not None
+    attempt = AttemptStatus(
+        number=find_last_number(status) + 1,
+        start_time=format_time(now),
+        nodes=len(members),
+        micro_batch_size=micro_batch_size,
+        members={str(index): name for index, name in members.items()},
     )
+    facts = {
+        "start_time": status.start_time or attempt.start_time,
+        "restarts": status.restarts + int(is_restart),
+        "retry_time": None,
+    }
+    return _append(status.model_copy(update=facts), attempt, spec)
 
 
-def tell_members(snapshot: Snapshot, status: FineTuneJobStatus) -> tuple[Annotate, ...]:
-    """The annotation of the attempt under way, for those members that do not carry it yet."""
+def stop_attempt(status: FineTuneJobStatus, reason: str, now: float) -> FineTuneJobStatus:
+    """The status in which the attempt under way is asked to stop; a stop that was asked for before stands."""
+    attempt = find_attempt(status)
+    if attempt is None or attempt.stop_time is not None:
+        return status
+    return _replace_last(status, attempt.model_copy(update={"reason": reason, "stop_time": format_time(now)}))
+
+
+def close_attempt(status: FineTuneJobStatus, end: AttemptEnd, now: float) -> FineTuneJobStatus:
+    """The status in which the attempt under way has ended, if there is one."""
     attempt = find_attempt(status)
     if attempt is None:
-        return ()
-    members = [pod for pod in snapshot.trainers if pod.is_running]
-    untold = [pod for pod in members if _number_of(pod) != attempt.number]
-    if not untold or len(members) != attempt.nodes:
-        return ()
-    document = make_attempt(attempt.number, members, status).to_json()
-    return tuple(Annotate(pod.key.name, {names.ANNOTATION_ATTEMPT: document}) for pod in untold)
+        return status
+    facts: dict[str, Any] = {
+        "end_time": format_time(now),
+        "result": end.result,
+        "reason": end.reason,
+        "failure": end.failure,
+        "last_step": max(attempt.last_step, end.last_step),
+        "members": {},
+    }
+    return settle_steps(_replace_last(status, attempt.model_copy(update=facts)))
 
 
-def make_attempt(number: int, members: list[Pod], status: FineTuneJobStatus) -> Attempt:
-    """What every member is told; the same from the same pods and number."""
-    addresses = {pod.node_index: pod.ip for pod in sorted(members, key=lambda pod: pod.node_index)}
-    return Attempt(
-        number=number,
-        members={str(index): ip for index, ip in addresses.items()},
-        master=Endpoint(host=addresses[min(addresses)], port=names.master_port(number)),
-        checkpoints={
-            names.checkpoint_folder(record.step, record.attempt): record.digest
-            for record in status.checkpoints
-            if record.digest and record.attempt < number
-        },
+def record_failure(
+    status: FineTuneJobStatus, failure: Failure, micro_batch_size: int | None, spec: FineTuneJobSpec, now: float
+) -> FineTuneJobStatus:
+    """The status with what failed between two attempts, as an attempt without members."""
+    moment = format_time(now)
+    attempt = AttemptStatus(
+        number=find_last_number(status) + 1,
+        start_time=moment,
+        end_time=moment,
+        result="Failed",
+        reason=failure.reason,
+        micro_batch_size=micro_batch_size,
+        failure=failure,
+    )
+    return _append(status, attempt, spec)
+
+
+def note_steps(status: FineTuneJobStatus, *, resumed_from: int | None, last_step: int) -> FineTuneJobStatus:
+    """The status with what is known of the attempt under way: where it began, and how far it came."""
+    attempt = find_attempt(status)
+    if attempt is None:
+        return status
+    begun = resumed_from or attempt.from_step
+    facts = {"from_step": begun, "last_step": max(attempt.last_step, last_step, begun)}
+    return settle_steps(_replace_last(status, attempt.model_copy(update=facts)))
+
+
+def settle_steps(status: FineTuneJobStatus) -> FineTuneJobStatus:
+    """The status with the lost steps of each attempt: what it did beyond the step from which the next one trained."""
+    attempts: list[AttemptStatus] = []
+    resumed: int | None = None
+    for attempt in reversed(status.attempts):
+        lost = attempt.lost_steps
+        if attempt.end_time is not None and resumed is not None:
+            lost = max(0, attempt.last_step - resumed)
+        attempts.insert(0, attempt.model_copy(update={"lost_steps": lost}))
+        if attempt.last_step > 0:
+            # Without a step it is not known where it would have begun.
+            resumed = attempt.from_step
+    folded = status.attempts_folded.lost_steps if status.attempts_folded else 0
+    lost_steps = folded + sum(attempt.lost_steps for attempt in attempts)
+    usage = status.usage.model_copy(update={"lost_steps": lost_steps})
+    return status.model_copy(update={"attempts": tuple(attempts), "usage": usage})
+
+
+def count_gpu_seconds(status: FineTuneJobStatus, spec: FineTuneJobSpec, now: float) -> float:
+    """GPUs x seconds over all attempts; an attempt under way counts to `now`."""
+    folded = status.attempts_folded.gpu_seconds if status.attempts_folded else 0.0
+    return folded + sum(_measure_gpu_seconds(attempt, spec, now) for attempt in status.attempts)
+
+
+def _measure_gpu_seconds(attempt: AttemptStatus, spec: FineTuneJobSpec, now: float) -> float:
+    end = parse_time(attempt.end_time) if attempt.end_time else int(now)
+    return (end - parse_time(attempt.start_time)) * attempt.nodes * spec.resources.gpus_per_node
+
+
+def _append(status: FineTuneJobStatus, attempt: AttemptStatus, spec: FineTuneJobSpec) -> FineTuneJobStatus:
+    attempts = (*status.attempts, attempt)
+    folded = status.attempts_folded
+    for oldest in attempts[:-LIMIT]:
+        folded = _fold(folded or AttemptsFolded(), oldest, spec)
+    return status.model_copy(update={"attempts": attempts[-LIMIT:], "attempts_folded": folded})
+
+
+def _fold(folded: AttemptsFolded, oldest: AttemptStatus, spec: FineTuneJobSpec) -> AttemptsFolded:
+    return AttemptsFolded(
+        count=folded.count + 1,
+        lost_steps=folded.lost_steps + oldest.lost_steps,
+        gpu_seconds=folded.gpu_seconds + _measure_gpu_seconds(oldest, spec, parse_time(oldest.start_time)),
+        counted_failures=folded.counted_failures + int(is_counted(oldest)),
     )
 
 
-def _number_of(pod: Pod) -> int | None:
-    try:
-        return Attempt.from_json(pod.attempt).number if pod.attempt else None
-    except ValueError:
-        # Somebody else wrote into the annotation: the member is told again.
-        return None
+def _replace_last(status: FineTuneJobStatus, attempt: AttemptStatus) -> FineTuneJobStatus:
+    return status.model_copy(update={"attempts": (*status.attempts[:-1], attempt)})

@@ -30,10 +30,14 @@ def set_condition(
     message: str,
     *,
     now: float,
+    reason_turns: bool = False,
 ) -> FineTuneJobStatus:
-    """The status with this condition; the others, and the order of names.CONDITIONS, stay."""
+    """The status with this condition; the others, and the order of names.CONDITIONS, stay.
+
+    `reason_turns`: another reason is a transition too.
+    """
     old = find_condition(status, type_)
-    turned = old is None or old.status != value
+    turned = old is None or old.status != value or (reason_turns and old.reason != reason)
     condition = Condition(
         type=type_,
         status=value,

@@ -6,23 +6,21 @@ Nothing is ever created here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from finetune_contract import names
 from finetune_contract.names import Reason
-from finetune_contract.progress import AgentPhase, Failure
-from finetune_contract.status import AttemptStatus, FineTuneJobStatus
+from finetune_contract.progress import Failure
+from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.actions import Annotate
-from finetune_operator.plan.attempts import find_attempt
+from finetune_operator.plan.attempts import AttemptEnd, close_attempt, count_gpu_seconds
 from finetune_operator.plan.conditions import find_condition, is_true, set_condition
-from finetune_operator.plan.numbers import count_gpu_seconds
 from finetune_operator.plan.times import format_time, parse_time
 from finetune_operator.plan.verdict import Verdict
-from finetune_operator.snapshot import Pod, Snapshot
+from finetune_operator.snapshot import Snapshot
 
 FINISH_PATIENCE_SECONDS: Final = 300.0
 """An agent exits at once when it is told to finish; a pod that still runs after this is deleted."""
-_IDLE: Final[tuple[AgentPhase, ...]] = ("Idle", "Stopped", "Finished", "Failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,39 +36,34 @@ class Release:
 def end_status(snapshot: Snapshot, status: FineTuneJobStatus, verdict: Verdict, now: float) -> FineTuneJobStatus:
     """The last status of the job."""
     outcome = verdict.outcome
-    status = _close_attempt(status, verdict, now)
+    status = _close_last_attempt(status, verdict, now)
     facts: dict[str, Any] = {
         "observed_generation": snapshot.generation,
         "phase": "Succeeded" if verdict.succeeded else "Failed",
         "completion_time": format_time(now),
+        "retry_time": None,
         "failure": verdict.failure,
     }
     if outcome is not None:
         facts |= {"evaluation": outcome.evaluation, "published": outcome.published, "report": outcome.report}
     if snapshot.job is not None:
-        gpu_seconds = count_gpu_seconds(status.attempts, snapshot.job.spec, now)
+        gpu_seconds = count_gpu_seconds(status, snapshot.job.spec, now)
         facts["usage"] = status.usage.model_copy(update={"gpu_seconds": gpu_seconds})
     return _set_last_conditions(status.model_copy(update=facts), verdict, now)
 
 
 def release_pods(snapshot: Snapshot, status: FineTuneJobStatus, now: float) -> Release:
-    """Tell agents to stop or finish; delete pods that have no agent to tell, and those that do not listen."""
-    ended = parse_time(status.completion_time or format_time(now))
-    alive = [pod for pod in snapshot.pods if not pod.has_ended and not pod.deleting]
-    stopping = [pod for pod in alive if _must_stop_first(snapshot, status, pod, ended, now)]
-    patience = ended + _stop_grace(snapshot, status) + FINISH_PATIENCE_SECONDS
+    """Tell agents to finish; delete pods that have no agent to tell, and those that do not listen."""
+    alive = [pod for pod in snapshot.pods if pod.is_usable]
+    patience = parse_time(status.completion_time or format_time(now)) + FINISH_PATIENCE_SECONDS
     doomed = [pod for pod in alive if pod.phase == "Pending" or now >= patience]
-    told = [
-        (pod, names.ANNOTATION_STOP, pod.stop) if pod in stopping else (pod, names.ANNOTATION_FINISH, pod.finish)
-        for pod in alive
-        if pod not in doomed
-    ]
-    waits = [patience - now] if told else []
-    waits += [ended + _stop_grace(snapshot, status) - now] if stopping else []
+    told = [pod for pod in alive if pod not in doomed]
     return Release(
-        annotate=tuple(Annotate(pod.key.name, {name: status.phase}) for pod, name, value in told if value is None),
+        annotate=tuple(
+            Annotate(pod.key.name, {names.ANNOTATION_FINISH: status.phase}) for pod in told if pod.finish is None
+        ),
         delete_pods=tuple(pod.key.name for pod in doomed),
-        wait=min(waits, default=None),
+        wait=patience - now if told else None,
     )
 
 
@@ -82,21 +75,12 @@ def wait_for_removal(snapshot: Snapshot, now: float) -> float | None:
     return max(0.0, parse_time(snapshot.status.completion_time) + limit - now)
 
 
-def _close_attempt(status: FineTuneJobStatus, verdict: Verdict, now: float) -> FineTuneJobStatus:
-    attempt = find_attempt(status)
-    if attempt is None:
-        return status
+def _close_last_attempt(status: FineTuneJobStatus, verdict: Verdict, now: float) -> FineTuneJobStatus:
     # A missed gate is an attempt that did all its work.
     finished = verdict.outcome is not None and verdict.failure is None
-    closed: AttemptStatus = attempt.model_copy(
-        update={
-            "end_time": format_time(now),
-            "result": "Finished" if finished else "Failed",
-            "failure": verdict.failure,
-            "last_step": max(attempt.last_step, _last_step(verdict)),
-        }
-    )
-    return status.model_copy(update={"attempts": (*status.attempts[:-1], closed)})
+    result: Literal["Finished", "Failed"] = "Finished" if finished else "Failed"
+    reason = Reason.FINISHED if finished else verdict.reason
+    return close_attempt(status, AttemptEnd(result, reason, verdict.failure, _last_step(verdict)), now)
 
 
 def _last_step(verdict: Verdict) -> int:
@@ -117,8 +101,9 @@ def _set_last_conditions(status: FineTuneJobStatus, verdict: Verdict, now: float
 def _never_true(status: FineTuneJobStatus) -> list[str]:
     """Conditions that would still promise something: nothing runs any more, and missing data does not come."""
     unready = not is_true(status, names.CONDITION_DATA_READY)
+    held = [names.CONDITION_SUSPENDED] if is_true(status, names.CONDITION_SUSPENDED) else []
     types = [*([names.CONDITION_DATA_READY] if unready else []), names.CONDITION_RUNNING]
-    return [type_ for type_ in types if find_condition(status, type_) is not None]
+    return [type_ for type_ in (*types, *held) if find_condition(status, type_) is not None]
 
 
 def describe(verdict: Verdict) -> str:
@@ -130,22 +115,3 @@ def describe(verdict: Verdict) -> str:
 def _locate(failure: Failure) -> str:
     parts = {"node": failure.node, "rank": failure.rank, "exit code": failure.exit_code}
     return ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)
-
-
-def _is_overdue(status: FineTuneJobStatus) -> bool:
-    failed = find_condition(status, names.CONDITION_FAILED)
-    return is_true(status, names.CONDITION_FAILED) and failed is not None and failed.reason == Reason.DEADLINE_EXCEEDED
-
-
-def _stop_grace(snapshot: Snapshot, status: FineTuneJobStatus) -> float:
-    """Seconds in which a job that was cut short may save what it has."""
-    if not _is_overdue(status) or snapshot.job is None:
-        return 0.0
-    return float(snapshot.job.spec.lifecycle.stop_grace_seconds)
-
-
-def _must_stop_first(snapshot: Snapshot, status: FineTuneJobStatus, pod: Pod, ended: float, now: float) -> bool:
-    if pod.attempt is None or now >= ended + _stop_grace(snapshot, status):
-        return False
-    answer = snapshot.answers.get(pod.key.name)
-    return answer is None or answer.progress.phase not in _IDLE

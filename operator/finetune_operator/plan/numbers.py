@@ -6,7 +6,9 @@ from typing import Final
 
 from finetune_contract.progress import Progress
 from finetune_contract.spec import FineTuneJobSpec
-from finetune_contract.status import AttemptStatus, FineTuneJobStatus, ProgressStatus
+from finetune_contract.status import FineTuneJobStatus, ProgressStatus
+from finetune_operator.plan.attempt_end import count_steps
+from finetune_operator.plan.attempts import count_gpu_seconds, find_attempt, note_steps
 from finetune_operator.plan.times import format_time, parse_time
 
 INTERVAL_SECONDS: Final = 15.0
@@ -25,19 +27,14 @@ def refresh_numbers(
     status: FineTuneJobStatus, heard: Progress | None, spec: FineTuneJobSpec, now: float
 ) -> FineTuneJobStatus:
     """The status with the newest figures of the first node; unchanged where they are, or where it did not answer."""
-    if heard is None or not status.attempts:
+    if heard is None or find_attempt(status) is None:
         return status
     figures = _make_progress(heard, now)
     if status.progress is not None and _without_time(figures) == _without_time(status.progress):
         return status
-    attempts = (*status.attempts[:-1], _count_steps(status.attempts[-1], heard))
-    return status.model_copy(
-        update={
-            "progress": figures,
-            "attempts": attempts,
-            "usage": status.usage.model_copy(update={"gpu_seconds": count_gpu_seconds(attempts, spec, now)}),
-        }
-    )
+    status = note_steps(status, resumed_from=heard.resumed_from, last_step=count_steps(heard))
+    usage = status.usage.model_copy(update={"gpu_seconds": count_gpu_seconds(status, spec, now)})
+    return status.model_copy(update={"progress": figures, "usage": usage})
 
 
 def note_first_step(status: FineTuneJobStatus, heard: Progress | None, created: float) -> FineTuneJobStatus:
@@ -47,15 +44,6 @@ def note_first_step(status: FineTuneJobStatus, heard: Progress | None, created: 
         return status
     seconds = round(max(0.0, heard.step.first_step_at - created), 3)
     return status.model_copy(update={"usage": usage.model_copy(update={"time_to_first_step_seconds": seconds})})
-
-
-def count_gpu_seconds(attempts: tuple[AttemptStatus, ...], spec: FineTuneJobSpec, now: float) -> float:
-    """GPUs x seconds over the attempts in the list; an attempt under way counts to `now`."""
-    seconds = 0.0
-    for attempt in attempts:
-        end = parse_time(attempt.end_time) if attempt.end_time else int(now)
-        seconds += (end - parse_time(attempt.start_time)) * attempt.nodes * spec.resources.gpus_per_node
-    return seconds
 
 
 def _make_progress(heard: Progress, now: float) -> ProgressStatus:
@@ -68,12 +56,3 @@ def _make_progress(heard: Progress, now: float) -> ProgressStatus:
 
 def _without_time(progress: ProgressStatus) -> ProgressStatus:
     return progress.model_copy(update={"updated_time": None})
-
-
-def _count_steps(attempt: AttemptStatus, heard: Progress) -> AttemptStatus:
-    return attempt.model_copy(
-        update={
-            "last_step": max(attempt.last_step, heard.step.step),
-            "from_step": heard.resumed_from or attempt.from_step,
-        }
-    )

@@ -12,11 +12,14 @@ from finetune_contract.names import Reason
 from finetune_contract.progress import DataSummary, Progress
 from finetune_contract.run import Resolved
 from finetune_contract.status import FineTuneJobStatus, Phase
-from finetune_operator.plan.attempts import find_attempt
+from finetune_operator.plan.attempts import find_attempt, find_last_number, note_steps
 from finetune_operator.plan.checkpoints import fold_checkpoints
-from finetune_operator.plan.conditions import set_condition
+from finetune_operator.plan.conditions import find_condition, set_condition
+from finetune_operator.plan.holds import Hold
+from finetune_operator.plan.members import hear_members, list_members
 from finetune_operator.plan.numbers import note_first_step
 from finetune_operator.plan.phases import derive_phase
+from finetune_operator.plan.times import parse_time
 from finetune_operator.plan.waiting import explain_waiting
 from finetune_operator.snapshot import Snapshot
 
@@ -39,29 +42,30 @@ def accept(snapshot: Snapshot, resolved: Resolved, now: float) -> FineTuneJobSta
     return set_condition(status, names.CONDITION_ACCEPTED, "False", Reason.NOT_YET_SUPPORTED, message, now=now)
 
 
-def fold(snapshot: Snapshot, status: FineTuneJobStatus, resolved: Resolved, now: float) -> FineTuneJobStatus:
-    """`status`, which has this attempt already, with what agents and pods say; the moving figures are numbers.py's."""
-    node0 = hear_first_node(snapshot, status)
+def hear(snapshot: Snapshot, status: FineTuneJobStatus, resolved: Resolved) -> FineTuneJobStatus:
+    """`status` with what the agents say that does not move with every step, before the attempt is judged by it."""
+    first = hear_first_member(snapshot, status)
     status = _fold_data(snapshot, status)
-    status = fold_checkpoints(status, node0, resolved)
-    status = note_first_step(status, node0, snapshot.created)
-    agents = [heard.phase for heard in hear_members(snapshot, status)]
-    phase = derive_phase(snapshot.status, status, agents, is_preparing=_is_preparing(snapshot, status))
+    status = fold_checkpoints(status, first, resolved)
+    if first is not None:
+        status = note_steps(status, resumed_from=first.resumed_from, last_step=0)
+    return note_first_step(status, first, snapshot.created)
+
+
+def conclude(snapshot: Snapshot, status: FineTuneJobStatus, hold: Hold | None, now: float) -> FineTuneJobStatus:
+    """`status`, whose attempts stand, with the phase and the conditions that follow from them."""
+    agents = [heard.phase for heard in hear_members(snapshot, find_attempt(status))]
+    is_preparing = _is_preparing(snapshot, status)
+    phase = derive_phase(snapshot.status, status, agents, is_preparing=is_preparing, is_held=hold is not None)
     status = status.model_copy(update={"phase": phase})
-    return _fold_running(snapshot, _fold_data_ready(snapshot, status, now), now)
+    return _fold_running(snapshot, _fold_data_ready(snapshot, status, now), hold, now)
 
 
-def hear_members(snapshot: Snapshot, status: FineTuneJobStatus) -> list[Progress]:
-    """Answers of those agents that follow the attempt under way, by node."""
+def hear_first_member(snapshot: Snapshot, status: FineTuneJobStatus) -> Progress | None:
+    """What the first member's agent says, which keeps the ledger; None while it is silent."""
     attempt = find_attempt(status)
-    number = attempt.number if attempt else 0
-    heard = [answer.progress for answer in snapshot.answers.values() if answer.progress.attempt == number]
-    return sorted((each for each in heard if each.role == names.ROLE_TRAINER), key=lambda each: each.node)
-
-
-def hear_first_node(snapshot: Snapshot, status: FineTuneJobStatus) -> Progress | None:
-    """The answer of node 0, which keeps the ledger."""
-    return next((heard for heard in hear_members(snapshot, status) if heard.node == 0), None)
+    members = list_members(snapshot, attempt) if attempt else ()
+    return members[0].answer.progress if members and members[0].answer is not None else None
 
 
 def _fold_data(snapshot: Snapshot, status: FineTuneJobStatus) -> FineTuneJobStatus:
@@ -85,30 +89,57 @@ def _fold_data_ready(snapshot: Snapshot, status: FineTuneJobStatus, now: float) 
     if status.phase == "Preparing":
         message = _describe_preparation(snapshot)
         return set_condition(status, names.CONDITION_DATA_READY, "False", Reason.PREPARING, message, now=now)
+    suspended = find_condition(status, names.CONDITION_SUSPENDED)
+    if suspended is not None and suspended.reason != Reason.RESUMED:
+        message = "The data is prepared once the job goes on."
+        return set_condition(status, names.CONDITION_DATA_READY, "False", suspended.reason, message, now=now)
     message = explain_waiting(snapshot, now)
     return set_condition(status, names.CONDITION_DATA_READY, "False", Reason.PODS_STARTING, message, now=now)
 
 
-def _fold_running(snapshot: Snapshot, status: FineTuneJobStatus, now: float) -> FineTuneJobStatus:
+def _fold_running(snapshot: Snapshot, status: FineTuneJobStatus, hold: Hold | None, now: float) -> FineTuneJobStatus:
     if status.phase in _TRAINING:
         reason, message = _TRAINING[status.phase]
-        return set_condition(status, names.CONDITION_RUNNING, "True", reason, _add_warnings(snapshot, message), now=now)
-    reason, message = _explain_not_running(snapshot, status, now)
+        message = _add_warnings(snapshot, status, _add_stop(status, message))
+        return set_condition(status, names.CONDITION_RUNNING, "True", reason, message, now=now)
+    reason, message = _explain_not_running(snapshot, status, hold, now)
     return set_condition(status, names.CONDITION_RUNNING, "False", reason, message, now=now)
 
 
-def _explain_not_running(snapshot: Snapshot, status: FineTuneJobStatus, now: float) -> tuple[str, str]:
+def _explain_not_running(
+    snapshot: Snapshot, status: FineTuneJobStatus, hold: Hold | None, now: float
+) -> tuple[str, str]:
     attempt = find_attempt(status)
-    if attempt is None and status.phase != "Preparing":
-        return Reason.PODS_STARTING, explain_waiting(snapshot, now)
+    suspended = find_condition(status, names.CONDITION_SUSPENDED)
+    if hold is not None and suspended is not None:
+        return suspended.reason, suspended.message
+    if attempt is not None and attempt.stop_time is not None:
+        return attempt.reason or Reason.SUSPENDING, "The workers save a checkpoint and stop."
+    if status.retry_time is not None and now < parse_time(status.retry_time):
+        return Reason.BACKING_OFF, _describe_retry(status)
     if status.phase == "Preparing":
         return Reason.PREPARING, _describe_preparation(snapshot)
+    if attempt is None:
+        return Reason.PODS_STARTING, explain_waiting(snapshot, now)
     return Reason.ATTEMPT_STARTED, "The workers are starting."
 
 
-def _add_warnings(snapshot: Snapshot, message: str) -> str:
-    warnings = dict.fromkeys(warning for heard in hear_members(snapshot, snapshot.status) for warning in heard.warnings)
-    return " ".join([message, *warnings])
+def _describe_retry(status: FineTuneJobStatus) -> str:
+    number, failure = find_last_number(status), status.attempts[-1].failure
+    what = f"Attempt {number} failed" + (f": {failure.message}" if failure else "")
+    return f"{what[:3800]}; attempt {number + 1} begins at {status.retry_time} at the earliest."
+
+
+def _add_stop(status: FineTuneJobStatus, message: str) -> str:
+    attempt = find_attempt(status)
+    if attempt is None or attempt.stop_time is None:
+        return message
+    return f"{message} The workers were asked to save a checkpoint and stop ({attempt.reason})."
+
+
+def _add_warnings(snapshot: Snapshot, status: FineTuneJobStatus, message: str) -> str:
+    heard = hear_members(snapshot, find_attempt(status))
+    return " ".join([message, *dict.fromkeys(warning for each in heard for warning in each.warnings)])
 
 
 def _describe_preparation(snapshot: Snapshot) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from finetune_contract import names
@@ -9,6 +10,7 @@ from finetune_contract.run import Resolved
 from finetune_contract.spec import FineTuneJob, FineTuneJobSpec
 from finetune_operator.plan.objects.defaults import TrainerDefaults
 from finetune_operator.plan.objects.meta import make_labels, make_owner
+from finetune_operator.plan.objects.placement import make_affinity
 from finetune_operator.plan.objects.volumes import make_volumes
 
 COMMAND: Final = ("python3", "-m", "finetune_trainer.agent")
@@ -27,13 +29,15 @@ def make_pod(
     role: str = names.ROLE_TRAINER,
     node_index: int = 0,
     incarnation: int = 0,
+    avoided_nodes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The pod of one node of the job; role prepare asks for no GPU."""
+    """The pod of one node of the job; role prepare asks for no GPU. It goes to one of `avoided_nodes` last."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": _make_metadata(job, role, node_index, incarnation),
-        "spec": _make_spec(job, resolved, defaults, role, node_index),
+        "spec": _make_spec(job, resolved, defaults, role, node_index)
+        | _make_placement(job.spec, defaults, avoided_nodes),
     }
 
 
@@ -56,7 +60,11 @@ def _make_metadata(job: FineTuneJob, role: str, node_index: int, incarnation: in
 
 
 def _make_spec(
-    job: FineTuneJob, resolved: Resolved, defaults: TrainerDefaults, role: str, node_index: int
+    job: FineTuneJob,
+    resolved: Resolved,
+    defaults: TrainerDefaults,
+    role: str,
+    node_index: int,
 ) -> dict[str, Any]:
     pod = job.spec.pod
     mounted = make_volumes(job, resolved.shared_memory_bytes)
@@ -75,16 +83,15 @@ def _make_spec(
         "tolerations": [*_make_tolerations(), *(each.to_data() for each in pod.tolerations)],
         "volumes": [*(each.volume for each in mounted), *(each.to_data() for each in pod.volumes)],
         "containers": [_make_container(job, defaults, role, node_index, [each.mount for each in mounted])],
-        **_make_placement(job.spec, defaults),
     }
 
 
-def _make_placement(spec: FineTuneJobSpec, defaults: TrainerDefaults) -> dict[str, Any]:
+def _make_placement(spec: FineTuneJobSpec, defaults: TrainerDefaults, avoided_nodes: Sequence[str]) -> dict[str, Any]:
     pod = spec.pod
     placement: dict[str, Any] = {
         "serviceAccountName": pod.service_account_name or defaults.service_account,
         "nodeSelector": pod.node_selector,
-        "affinity": pod.affinity,
+        "affinity": make_affinity(pod.affinity, avoided_nodes),
         "topologySpreadConstraints": list(pod.topology_spread),
         "priorityClassName": pod.priority_class_name,
         "schedulerName": pod.scheduler_name,

@@ -1,0 +1,96 @@
+"""The course of a job's attempts: what has ended is closed and judged, what shall stop is stopped, what is due begins.
+
+All in one decision, so that a failed attempt and the next one in the same pods cost one write.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from finetune_contract import names
+from finetune_contract.run import Resolved
+from finetune_contract.spec import FineTuneJobSpec
+from finetune_contract.status import FineTuneJobStatus
+from finetune_operator.plan.attempt_end import find_end, find_idle_failure
+from finetune_operator.plan.attempts import (
+    begin_attempt,
+    close_attempt,
+    find_attempt,
+    record_failure,
+    stop_attempt,
+)
+from finetune_operator.plan.failure import End, apply_retry, choose_micro_batch_size, decide_retry
+from finetune_operator.plan.holds import Hold, find_hold
+from finetune_operator.plan.hosts import note_avoided_nodes
+from finetune_operator.plan.membership import choose_members
+from finetune_operator.plan.pods import choose_role
+from finetune_operator.plan.status import hear
+from finetune_operator.plan.stopping import find_stop
+from finetune_operator.plan.suspension import fold_suspended
+from finetune_operator.plan.times import parse_time
+from finetune_operator.plan.verdict import Verdict, judge_deadlines
+from finetune_operator.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Where a job stands after this decision."""
+
+    status: FineTuneJobStatus
+    hold: Hold | None = None
+    verdict: Verdict | None = None
+    """The end of the job; `status` is then what was known before it."""
+
+
+def run_course(
+    snapshot: Snapshot, status: FineTuneJobStatus, spec: FineTuneJobSpec, resolved: Resolved, now: float
+) -> Course:
+    """The job's attempts after what pods and agents say now; `status` is the accepted one."""
+    status = hear(snapshot, status, resolved)
+    status, verdict = _close(snapshot, status, spec, resolved, now)
+    verdict = verdict or judge_deadlines(status, spec, now)
+    if verdict is not None:
+        return Course(status, verdict=verdict)
+    hold = find_hold(status, spec, now)
+    reason = find_stop(snapshot, status, spec, resolved, hold=hold, now=now)
+    if reason is not None:
+        status = stop_attempt(status, reason, now)
+    status = fold_suspended(snapshot, status, hold, now)
+    if hold is None:
+        status = _begin(snapshot, status, spec, resolved, now)
+    return Course(status, hold)
+
+
+def _close(
+    snapshot: Snapshot, status: FineTuneJobStatus, spec: FineTuneJobSpec, resolved: Resolved, now: float
+) -> tuple[FineTuneJobStatus, Verdict | None]:
+    """The status after what has ended, and the verdict where that was the end of the job."""
+    end = find_end(snapshot, status, spec.lifecycle.stop_grace_seconds, now)
+    if end is not None:
+        status = close_attempt(status, end, now)
+        failure = end.failure
+    else:
+        failure = None if find_hold(status, spec, now) else find_idle_failure(snapshot, status, now)
+        if failure is not None:
+            status = record_failure(status, failure, choose_micro_batch_size(status, resolved), spec, now)
+    if failure is None:
+        return status, None
+    what_next = decide_retry(status, spec, resolved)
+    if isinstance(what_next, End):
+        return status, Verdict(what_next.reason, what_next.message, failure=failure)
+    return note_avoided_nodes(apply_retry(status, what_next, now)), None
+
+
+def _begin(
+    snapshot: Snapshot, status: FineTuneJobStatus, spec: FineTuneJobSpec, resolved: Resolved, now: float
+) -> FineTuneJobStatus:
+    """The status with the next attempt under way, if one is due."""
+    role, _ = choose_role(status, spec, resolved)
+    backs_off = status.retry_time is not None and now < parse_time(status.retry_time)
+    if find_attempt(status) is not None or backs_off or role != names.ROLE_TRAINER:
+        return status
+    members = choose_members(snapshot, status, spec, resolved, now)
+    if not members:
+        return status
+    names_by_index = {pod.node_index: pod.key.name for pod in members}
+    return begin_attempt(status, names_by_index, choose_micro_batch_size(status, resolved), spec, now)
