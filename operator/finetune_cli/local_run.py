@@ -16,6 +16,8 @@ from finetune_cli.output import talk
 from finetune_cli.run_folder import RunFolder
 from finetune_cli.stop_request import StopRequest
 from finetune_contract import names
+from finetune_contract.attempt import Attempt
+from finetune_contract.attempt import StopRequest as StopAnnotation
 from finetune_contract.progress import Progress
 from finetune_contract.spec.lifecycle import LifecycleSpec
 
@@ -72,7 +74,9 @@ def _seconds_late(limits: LifecycleSpec, seconds: float) -> float:
 
 
 def _ask_to_stop(folder: RunFolder, overdue: bool) -> None:
-    folder.annotate(names.FILE_STOP, names.Reason.DEADLINE_EXCEEDED if overdue else "Stopped by the user")
+    attempt = Attempt.from_json((folder.annotations / names.FILE_ATTEMPT).read_bytes())
+    reason = names.Reason.DEADLINE_EXCEEDED if overdue else "StoppedByUser"
+    folder.annotate(names.FILE_STOP, StopAnnotation(attempt=attempt.number, reason=reason).to_json())
     talk().print("stopping with a checkpoint; another Ctrl-C ends at once and loses it")
 
 

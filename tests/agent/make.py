@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune_contract import names
-from finetune_contract.attempt import Attempt, Endpoint
+from finetune_contract.attempt import Attempt, Endpoint, StopRequest
 from finetune_contract.progress import Progress
 from finetune_contract.run import RunConfig
 from finetune_trainer.results import PreparedPointer
@@ -126,8 +126,9 @@ class AgentProcess:
     def annotate(self, attempt: Attempt) -> None:
         self._write(names.FILE_ATTEMPT, attempt.to_json())
 
-    def stop(self) -> None:
-        self._write(names.FILE_STOP, "suspend")
+    def stop(self, attempt: int = 1) -> None:
+        """Wish the end of attempts up to this one."""
+        self._write(names.FILE_STOP, StopRequest(attempt=attempt, reason="Suspended").to_json())
 
     def finish(self) -> int:
         """Give leave, and return the exit code."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finetune_contract import names
 from finetune_contract.progress import Progress
 from finetune_trainer.store.ledger import read_ledger
 from finetune_trainer.store.store import Store
@@ -32,9 +31,33 @@ def test_stop_saves_and_the_next_attempt_loses_no_step(tmp_path: Path) -> None:
         assert stopped.phase == "Stopped"
         newest = read_ledger(store).checkpoints[-1]
         assert (newest.step, newest.state) == (stopped.step.step, "Verified" if newest.step % 5 else "Evaluated")
-        (agent.annotations / names.FILE_STOP).unlink()
         agent.annotate(make_attempt(2))
         assert agent.wait_for_resume(attempt=2).resumed_from == stopped.step.step
+
+
+def test_an_attempt_that_was_stopped_before_it_was_seen_is_told_as_stopped(tmp_path: Path) -> None:
+    run = make_run(f"file://{tmp_path}/store")
+    put_prepared(Store.open(run.job_uri), tmp_path)
+    with AgentProcess(tmp_path / "node-0", run) as agent:
+        agent.stop(attempt=3)
+        agent.annotate(make_attempt(3))
+        wait_for(agent.try_progress, "the agent answers", seconds=30)
+        assert agent.wait_for_news(attempt=3).phase == "Stopped"
+        agent.annotate(make_attempt(4))
+        assert agent.wait_for_news(attempt=4).phase == "Finished"
+
+
+def test_a_node_that_is_no_member_idles_and_stops(tmp_path: Path) -> None:
+    run = make_run(f"file://{tmp_path}/store", nodes=2)
+    with AgentProcess(tmp_path / "node-1", run, node=1) as agent:
+        agent.annotate(make_attempt(2))
+        wait_for(agent.try_progress, "the agent answers", seconds=30)
+        assert (
+            wait_for(lambda: agent.progress() if agent.progress().attempt else None, "the attempt", seconds=30).phase
+            == "Idle"
+        )
+        agent.stop(attempt=2)
+        assert agent.wait_for_news(attempt=2).phase == "Stopped"
 
 
 def test_sigterm_saves_tells_and_exits_0(tmp_path: Path) -> None:
@@ -77,7 +100,7 @@ def test_a_new_attempt_ends_the_workers_of_the_old_one(tmp_path: Path) -> None:
         wait_for(lambda: agent.progress().attempt == 2, "the second attempt", seconds=30)
         wait_for(lambda: len(agent.progress().ranks) == 2, "both ranks of the second attempt", seconds=30)
         assert not agent.progress().news
-        agent.stop()
+        agent.stop(attempt=2)
         assert agent.wait_for_news(attempt=2).phase == "Stopped"
         assert not _find_workers(agent)
 

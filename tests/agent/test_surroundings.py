@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from finetune_contract import names
+from finetune_contract.attempt import StopRequest
 from finetune_contract.progress import Outcome, Progress
 from finetune_trainer.agent.annotations import Annotations, read_annotations
 from finetune_trainer.agent.cgroup import count_cpus, count_oom_kills, count_usable_cpus
@@ -40,16 +41,22 @@ def test_absent_and_empty_annotation_files_wish_nothing(tmp_path: Path) -> None:
 
 def test_annotations_are_read_through_the_kubelets_symlinks(tmp_path: Path) -> None:
     attempt = make_attempt(3)
-    data = _write(tmp_path / "..2026", attempt=attempt.to_json(), stop="true", finish="")
+    stop = StopRequest(attempt=3, reason="Suspended")
+    data = _write(tmp_path / "..2026", attempt=attempt.to_json(), stop=stop.to_json(), finish="")
     (tmp_path / "..data").symlink_to(data)
     for name in (names.FILE_ATTEMPT, names.FILE_STOP, names.FILE_FINISH):
         (tmp_path / name).symlink_to(f"..data/{name}")
-    assert read_annotations(tmp_path, Annotations()) == Annotations(attempt, stop=True, finish=False)
+    assert read_annotations(tmp_path, Annotations()) == Annotations(attempt, stop=stop, finish=False)
 
 
-def test_an_attempt_that_cannot_be_read_leaves_the_last_one_standing(tmp_path: Path) -> None:
-    last = Annotations(make_attempt(3))
-    assert read_annotations(_write(tmp_path, attempt='{"number": 4'), last) == last
+def test_what_cannot_be_read_leaves_the_last_wish_standing(tmp_path: Path) -> None:
+    last = Annotations(make_attempt(3), StopRequest(attempt=3, reason="Suspended"))
+    assert read_annotations(_write(tmp_path, attempt='{"number": 4', stop="{"), last) == last
+
+
+def test_a_stop_may_be_taken_back_and_an_attempt_may_not(tmp_path: Path) -> None:
+    last = Annotations(make_attempt(3), StopRequest(attempt=3, reason="Suspended"))
+    assert read_annotations(_write(tmp_path, attempt="", stop=""), last) == Annotations(last.attempt)
 
 
 def test_settings_have_the_defaults_of_a_pod(tmp_path: Path) -> None:

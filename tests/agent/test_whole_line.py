@@ -87,7 +87,6 @@ def test_two_nodes_train_stop_resume_and_publish(
         stopped = [agent.wait_for_news() for agent in agents]
         assert [progress.phase for progress in stopped] == ["Stopped", "Stopped"], stopped
         trusted = {record.uri.rpartition("/")[2]: record.digest for record in read_ledger(job).checkpoints}
-        (second.annotations / names.FILE_STOP).unlink()
         attempt = make_attempt(2, nodes=2, checkpoints=trusted)
         for agent in agents:
             agent.annotate(attempt)

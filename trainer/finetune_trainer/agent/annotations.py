@@ -10,13 +10,16 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from finetune_contract import names
-from finetune_contract.attempt import Attempt
+from finetune_contract.attempt import Attempt, StopRequest
+from finetune_contract.document import Document
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
+Wish = TypeVar("Wish", bound=Document)
 
 
 @dataclass(frozen=True)
@@ -24,27 +27,28 @@ class Annotations:
     """What the operator wishes now."""
 
     attempt: Attempt | None = None
-    stop: bool = False
+    stop: StopRequest | None = None
     finish: bool = False
 
 
 def read_annotations(folder: Path, last: Annotations) -> Annotations:
-    """Read the files again; an attempt that cannot be read leaves the last one standing."""
+    """Read the files again; an attempt or a stop that cannot be read leaves the last one standing."""
     return Annotations(
-        attempt=_read_attempt(folder / names.FILE_ATTEMPT, last.attempt),
-        stop=bool(_read_text(folder / names.FILE_STOP)),
+        attempt=_read_document(folder / names.FILE_ATTEMPT, Attempt, last.attempt) or last.attempt,
+        stop=_read_document(folder / names.FILE_STOP, StopRequest, last.stop),
         finish=bool(_read_text(folder / names.FILE_FINISH)),
     )
 
 
-def _read_attempt(path: Path, last: Attempt | None) -> Attempt | None:
+def _read_document(path: Path, kind: type[Wish], last: Wish | None) -> Wish | None:
+    """The document; None where the annotation is absent."""
     text = _read_text(path)
     if not text:
-        return last
+        return None
     try:
-        return Attempt.from_json(text)
+        return kind.from_json(text)
     except ValueError as error:
-        logger.debug("%s holds no attempt: %s", path, error)
+        logger.debug("%s holds no %s: %s", path, kind.__name__, error)
         return last
 
 

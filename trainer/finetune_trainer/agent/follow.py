@@ -54,33 +54,57 @@ class Follower:
         await self._end_work()
 
     async def _obey(self) -> None:
-        attempt = self._wishes.attempt
-        if self._wishes.stop or self._terminated.is_set():
+        attempt = self._find_newer()
+        if self._is_held(attempt.number if attempt else self._number):
             self._ask_to_stop()
-        elif attempt is not None and attempt.number > self._number and self._site.settings.role != ROLE_PREPARE:
+            if attempt is not None and self._is_idle and not self._terminated.is_set():
+                await self._pass_over(attempt)
+        elif attempt is not None:
             await self._begin(attempt)
+
+    def _find_newer(self) -> Attempt | None:
+        """The attempt that is wished and not yet followed."""
+        attempt = self._wishes.attempt
+        if attempt is None or attempt.number <= self._number or self._site.settings.role == ROLE_PREPARE:
+            return None
+        return attempt
+
+    def _is_held(self, number: int) -> bool:
+        """A stop holds attempts up to its number, SIGTERM all of them."""
+        stop = self._wishes.stop
+        return self._terminated.is_set() or (stop is not None and number <= stop.attempt)
 
     def _ask_to_stop(self) -> None:
         if not self._stop.is_set():
-            logger.info("asked to stop")
+            logger.info("asked to stop: %s", self._wishes.stop.reason if self._wishes.stop else "SIGTERM")
             self._stop.set()
             if self._is_idle and not self._site.board.news:
                 self._site.board.stopped()
 
     async def _begin(self, attempt: Attempt) -> None:
         """A new attempt ends the former one's workers and answers its news."""
-        await self._end_work()
-        self._number = attempt.number
-        self._stop = asyncio.Event()
-        self._told.clear()
-        self._site.board.begin(attempt)
-        self._site.metrics.begin(attempt.number)
+        await self._adopt(attempt)
         if self._site.settings.node not in attempt.node_indexes:
             logger.info("attempt %d goes on without this node", attempt.number)
             self._site.board.enter("Idle")
             return
         logger.info("attempt %d begins", attempt.number)
         self._work = asyncio.ensure_future(follow_attempt(self._site, attempt, self._stop))
+
+    async def _pass_over(self, attempt: Attempt) -> None:
+        """An attempt that was stopped before it was seen here is told as stopped."""
+        logger.info("attempt %d was stopped before it began here", attempt.number)
+        await self._adopt(attempt)
+        self._stop.set()
+        self._site.board.stopped()
+
+    async def _adopt(self, attempt: Attempt) -> None:
+        await self._end_work()
+        self._number = attempt.number
+        self._stop = asyncio.Event()
+        self._told.clear()
+        self._site.board.begin(attempt)
+        self._site.metrics.begin(attempt.number)
 
     async def _end_work(self) -> None:
         if self._work is not None:
