@@ -21,22 +21,23 @@ from tests.contract.server import JOBS, Server
 from tests.waiting import wait_for
 
 PODS = "/api/v1/namespaces/default/pods"
-_ADDRESSES = itertools.count(2)
+_ADDRESSES = itertools.count()
 
 
 class Agent:
     """An agent whose words the test decides; it listens on a loopback address of its own."""
 
     def __init__(self, port: int, progress: Progress) -> None:
-        self.ip = f"127.0.0.{next(_ADDRESSES)}"
-        self._progress = progress
+        number = next(_ADDRESSES)
+        self.ip = f"127.0.{number // 250}.{number % 250 + 2}"
+        self.progress = progress
         self.times_asked = 0
         agent = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 agent.times_asked += 1
-                body = agent._progress.to_json().encode()
+                body = agent.progress.to_json().encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -50,7 +51,7 @@ class Agent:
 
     def say(self, **facts: Any) -> None:
         """Answer differently from now on."""
-        self._progress = self._progress.model_copy(update=facts)
+        self.progress = self.progress.model_copy(update=facts)
 
     def close(self) -> None:
         """Fall silent."""

@@ -84,7 +84,7 @@ class Rule:
     times: int = 1
     """How many calls it meets."""
     then: Callable[[], None] | None = None
-    """Done at that moment: for a request that does not reach the server in its place, else after it."""
+    """Done before the client learns of it; after the request was carried out, where it is."""
     met: int = 0
 
 
@@ -112,7 +112,7 @@ class ApiProxy:
         config["clusters"][0]["cluster"] = {"server": f"http://127.0.0.1:{self._port}"}
         self.kubeconfig.write_text(yaml.safe_dump(config), encoding="utf-8")
         self._loop = asyncio.new_event_loop()
-        self._streams: set[web.BaseRequest] = set()
+        self._streams: list[web.BaseRequest] = []
         self._writes = 0
         self._started = threading.Event()
         self._stop = asyncio.Event()
@@ -133,6 +133,15 @@ class ApiProxy:
         """Writes other than those of leases."""
         return [call for call in tuple(self.calls) if call.number]
 
+    def go_away(self) -> None:
+        """From now on there is no server."""
+        self.away = True
+        self.cut_watches()
+
+    def come_back(self) -> None:
+        """The server is there again."""
+        self.away = False
+
     def cut_watches(self) -> None:
         """Reset every open watch."""
         self._loop.call_soon_threadsafe(lambda: [_reset(each) for each in tuple(self._streams)])
@@ -149,6 +158,7 @@ class ApiProxy:
             self._started.set()
             await self._stop.wait()
             await runner.cleanup()
+            await _cancel_all()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         call = self._enter(request)
@@ -215,7 +225,7 @@ class ApiProxy:
         response = web.StreamResponse(status=answer.status)
         response.headers["Content-Type"] = answer.headers.get("Content-Type", "application/json")
         await response.prepare(request)
-        self._streams.add(request)
+        self._streams.append(request)
         try:
             async for chunk in answer.content.iter_any():
                 if self.away:
@@ -224,7 +234,7 @@ class ApiProxy:
         except (aiohttp.ClientError, ConnectionError):
             return _reset(request)
         finally:
-            self._streams.discard(request)
+            self._streams.remove(request)
         return response
 
 
@@ -251,6 +261,14 @@ def call_of(verb: Verb, resource: str) -> Callable[[Call], bool]:
 def nth_write(number: int) -> Callable[[Call], bool]:
     """Match one write."""
     return lambda call: call.number == number
+
+
+async def _cancel_all() -> None:
+    """What still waits for a client that is gone."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _is_closed(request: web.BaseRequest) -> bool:
