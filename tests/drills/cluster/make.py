@@ -8,12 +8,13 @@ from typing import Any
 from tests.endtoend.make import BUCKET, SECRET, make_spam_job
 
 SABOTAGE = "sabotage"
+SAVE_STEPS = 20
 CODE_FOLDER = "/opt/finetune/code"
 """Where the trainer image holds our code (Dockerfile)."""
 
 
 def make_drill_job(name: str, **changes: Any) -> dict[str, Any]:
-    """Spam mail and MiniLM by LoRA on two pods: thousands of small steps, a checkpoint every ten; `changes` as ever."""
+    """Spam mail, MiniLM by LoRA, two pods: thousands of small steps, checkpoints often; `changes` replace parts."""
     spec: dict[str, Any] = {
         "strategy": {"method": "lora", "lora": {"rank": 4, "dropout": 0.1}},
         "data": {
@@ -30,7 +31,8 @@ def make_drill_job(name: str, **changes: Any) -> dict[str, Any]:
             "learningRate": 1.0e-4,
         },
         "evaluation": {"metric": "f1", "everySteps": 20_000},
-        "checkpoints": {"everySteps": 10, "keepLast": 3},
+        "checkpoints": {"everySteps": SAVE_STEPS, "keepLast": 3},
+        "failurePolicy": {"numeric": "rollback", "timeouts": {"stepSeconds": 15}},
         "lifecycle": {"backoffLimit": 100, "stopGraceSeconds": 60},
         "resources": {"nodes": 2, "cpu": "300m", "memory": "3Gi"},
         "pod": make_sabotaged_pod(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -77,6 +76,16 @@ class WatchedJob:
                 continue
         return said
 
+    def folder(self) -> str:
+        """URI of the job's folder in the store."""
+        metadata = self.ground.kubectl.get("ftj", self.name)["metadata"]
+        return f"s3://{self.ground.bucket.name}/out/{self.name}-{metadata['uid'][:8]}"
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """Entries of the ledger as it lies in the store."""
+        found: list[dict[str, Any]] = self.ground.bucket.read_json(f"{self.folder()}/ledger.json")["checkpoints"]
+        return found
+
     def worker(self, node: int) -> Process:
         """The only worker of a node."""
         uid = self.look().uids[node]
@@ -140,8 +149,3 @@ class WatchedJob:
 def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
     """One condition; empty where the status has none of that type."""
     return next((each for each in status.get("conditions", []) if each["type"] == kind), {})
-
-
-def seconds_since(moment: float) -> float:
-    """Of the machine's clock, which the workers share."""
-    return time.time() - moment
