@@ -78,7 +78,10 @@ class RunConfig(Document):
     """Version of finetune-operator that wrote it."""
 
     def for_attempt(self, attempt: Attempt) -> "RunConfig":
-        """The task as this attempt's members and micro-batch make it; the global batch stays."""
+        """The task as this attempt's members and micro-batch make it; the global batch stays.
+
+        After memory ran out evaluation takes no more rows at a time than twice the micro-batch either.
+        """
         resolved = self.resolved
         world_size = len(attempt.members) * resolved.workers_per_node
         rows = ceil(resolved.batch_size / world_size)
@@ -88,6 +91,9 @@ class RunConfig(Document):
             "world_size": world_size,
             "micro_batch_size": micro_batch_size,
             "gradient_accumulation_steps": ceil(rows / micro_batch_size),
+            "evaluation_batch_size": min(resolved.evaluation_batch_size, 2 * micro_batch_size)
+            if attempt.micro_batch_size
+            else resolved.evaluation_batch_size,
         }
         return self.model_copy(update={"resolved": resolved.model_copy(update=figures)})
 

@@ -1,18 +1,18 @@
-"""Small pure decisions of the worker: curves, whose file it is, which checkpoint, what an exception means."""
+"""Small pure decisions of the worker: curves, which checkpoint, what an exception means."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from finetune_contract.exits import WorkerExit
+from finetune_contract.exits import FailureClass, WorkerExit
 from finetune_contract.report import CurvePoint
 from finetune_trainer.errors import DataError, UserError
+from finetune_trainer.marks import Stage
 from finetune_trainer.worker.engine import make_deepspeed_config
-from finetune_trainer.worker.failure import map_error
+from finetune_trainer.worker.failure import Scene, map_error
 from finetune_trainer.worker.flops import count_flops_per_token
 from finetune_trainer.worker.resume import choose_common, find_mismatch
-from finetune_trainer.worker.snapshot import is_written_by
 from finetune_trainer.worker.state import MOST_POINTS, TrainerState, add_points
 from tests.trainer.make import make_run
 
@@ -29,22 +29,6 @@ def test_a_long_curve_is_thinned_and_keeps_its_first_and_last_point() -> None:
     points = tuple(CurvePoint(step=step, value=0.0) for step in range(MOST_POINTS))
     thinned = add_points({"a": points}, MOST_POINTS, {"a": 1.0})["a"]
     assert (len(thinned), thinned[0].step, thinned[-1].step) == (MOST_POINTS // 2 + 1, 0, MOST_POINTS)
-
-
-@pytest.mark.parametrize(
-    ("file", "rank", "local_rank", "own"),
-    [
-        ("engine/zero_pp_rank_3_mp_rank_00_optim_states.pt", 3, 1, True),
-        ("engine/zero_pp_rank_3_mp_rank_00_optim_states.pt", 2, 0, False),
-        ("engine/bf16_zero_pp_rank_12_mp_rank_00_optim_states.pt", 1, 0, False),
-        ("engine/mp_rank_00_model_states.pt", 2, 0, True),
-        ("engine/mp_rank_00_model_states.pt", 3, 1, False),
-        ("random-rank-3.pt", 3, 1, True),
-        ("trainer_state.json", 0, 0, True),
-    ],
-)
-def test_every_file_of_a_checkpoint_has_one_owner_on_a_node(file: str, rank: int, local_rank: int, own: bool) -> None:
-    assert is_written_by(file, rank, local_rank) is own
 
 
 def test_the_newest_checkpoint_that_all_ranks_hold_comes_first() -> None:
@@ -78,7 +62,33 @@ def test_a_checkpoint_of_another_world_size_is_refused_with_the_remedy() -> None
     ],
 )
 def test_an_exception_has_one_exit_code(error: Exception, code: int) -> None:
-    assert map_error(error).exit_code == code
+    assert map_error(error, make_scene()).exit_code == code
+
+
+def make_scene(stage: Stage = "forward", micro_batch_size: int = 8, evaluation_batch_size: int = 16) -> Scene:
+    run = make_run(micro_batch_size=micro_batch_size, evaluation_batch_size=evaluation_batch_size)
+    return Scene(stage, 7, run.resolved)
+
+
+@pytest.mark.parametrize(
+    ("scene", "words"),
+    [
+        (make_scene(), "for micro-batches of 8 rows: the next attempt computes 4 rows at a time"),
+        (make_scene("backward", 2), "for micro-batches of 2 rows: the next attempt computes 1 row at a time"),
+        (make_scene("update", 1), "for 1 row at a time: lower training.maxLength"),
+        (make_scene("evaluating"), "to evaluate 16 rows at a time: the next attempt evaluates 8; evaluation.batchSize"),
+        (make_scene("finalizing", 8, 4), "to evaluate 4 rows at a time: lower evaluation.batchSize"),
+        (make_scene("starting"), "while starting: raise resources.memory"),
+    ],
+)
+def test_memory_that_did_not_suffice_names_what_for_and_what_comes_next(scene: Scene, words: str) -> None:
+    assert str(map_error(MemoryError("8 bytes"), scene)).startswith(f"memory did not suffice {words}")
+
+
+def test_a_loss_scale_that_is_used_up_is_numeric_trouble_of_its_step() -> None:
+    error = map_error(Exception("Current loss scale already at minimum - cannot decrease scale anymore"), make_scene())
+    failure = error.to_failure(node=0, rank=0)
+    assert (failure.failure_class, failure.step) == (FailureClass.NUMERIC, 7)
 
 
 def test_users_keys_go_under_ours_in_deepspeeds_configuration() -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from finetune_contract.exits import WorkerExit
+from finetune_contract.exits import FailureClass, WorkerExit
 from finetune_trainer.messages import Failed
 from tests.trainer.conftest import Folders
 from tests.trainer.make import make_run, make_tasks
 from tests.trainer.pool import run_attempt
+from tests.trainer.sabotage import NoMemory
 
 pytestmark = pytest.mark.distributed
 
@@ -25,11 +26,14 @@ def fail(folders: Folders, work_dir: Path, spec: dict[str, Any] | None = None, *
     return code or 0, failed.failure.message
 
 
-def test_a_loss_that_is_no_number_names_the_steps(plain_classifier: Folders, tmp_path: Path) -> None:
-    spec = {"training": {"maxGradNorm": 0.0, "warmupRatio": 0.0}}
-    code, message = fail(plain_classifier, tmp_path, spec, learning_rate=1e30, max_steps=4)
-    assert code == WorkerExit.NUMERIC
-    assert message.startswith("the loss of steps 2 to 2 is nan; lower training.learningRate")
+def test_an_evaluation_without_memory_is_named_with_its_batch(plain_classifier: Folders, tmp_path: Path) -> None:
+    run = make_run(max_steps=1)
+    tasks = make_tasks(run, plain_classifier.model, plain_classifier.data, tmp_path)
+    (failed,) = run_attempt(tasks, sabotage=NoMemory("evaluating")).heard(Failed)
+    failure = failed.failure
+    assert (failure.failure_class, failure.exit_code) == (FailureClass.OUT_OF_MEMORY, WorkerExit.OUT_OF_MEMORY)
+    assert failure.message.startswith("memory did not suffice to evaluate 4 rows at a time: lower evaluation.batchSize")
+    assert "CUDA out of memory" in failure.message
 
 
 def test_an_unknown_metric_is_refused_with_those_that_there_are(plain_classifier: Folders, tmp_path: Path) -> None:

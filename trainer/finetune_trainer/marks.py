@@ -59,6 +59,16 @@ class Marker:
         self._stage = STAGES.index("starting")
         self._step = self._steps_done = self._step_nanoseconds = 0
 
+    @property
+    def stage(self) -> Stage:
+        """Where the worker is."""
+        return STAGES[self._stage]
+
+    @property
+    def step(self) -> int:
+        """Optimizer step that it works on."""
+        return self._step
+
     def enter(self, stage: Stage, step: int | None = None) -> None:
         """From now on the worker is there; without a step, in the same one as before."""
         self._stage = STAGES.index(stage)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch.distributed import DistError
 
-from finetune_trainer.errors import FineTuneError, OutOfMemoryError, PeerLostError
+from finetune_contract.run import Resolved
+from finetune_trainer.errors import FineTuneError, NumericError, OutOfMemoryError, PeerLostError
+from finetune_trainer.marks import Stage
 
 LOST_PEER_WORDS: Final = (
     "Connection closed by peer",
@@ -20,22 +23,64 @@ LOST_PEER_WORDS: Final = (
     "Socket Timeout",
 )
 NO_MEMORY_WORDS: Final = ("can't allocate memory", "Cannot allocate memory", "out of memory")
+NO_LOSS_SCALE_WORDS: Final = "loss scale already at minimum"
 
 
-def map_error(error: BaseException) -> FineTuneError:
+@dataclass(frozen=True)
+class Scene:
+    """What the worker was doing, and with how many rows at a time."""
+
+    stage: Stage
+    step: int
+    resolved: Resolved
+
+
+def map_error(error: BaseException, scene: Scene) -> FineTuneError:
     """The error as one of ours, with a sentence that says what to do."""
     if isinstance(error, FineTuneError):
         return error
     words = str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in words for word in NO_MEMORY_WORDS):
-        return OutOfMemoryError(
-            f"memory did not suffice ({_first_line(error)}); lower training.microBatchSize or training.maxLength"
-        )
+        return OutOfMemoryError(f"memory did not suffice {_explain_memory(scene)} ({_first_line(error)})")
     if isinstance(error, DistError | ConnectionError) or (
         isinstance(error, RuntimeError) and any(word in words for word in LOST_PEER_WORDS)
     ):
         return PeerLostError(f"another worker is gone ({_first_line(error)}); see the failure of that worker")
+    if NO_LOSS_SCALE_WORDS in words:
+        return NumericError(
+            f"the gradients of step {scene.step} are not finite in fp16, however small their scale; "
+            "set training.precision: bf16 or fp32, or lower training.learningRate",
+            step=scene.step,
+            phase="update",
+        )
     return FineTuneError(f"the worker crashed: {type(error).__name__}: {_first_line(error)}; see the log of this rank")
+
+
+def _explain_memory(scene: Scene) -> str:
+    """For what it did not suffice, and what comes next: a failed attempt is followed by one of half the rows."""
+    rows, judged = scene.resolved.micro_batch_size, scene.resolved.evaluation_batch_size
+    if scene.stage in ("evaluating", "finalizing"):
+        coming = min(judged, 2 * (rows // 2))
+        if 0 < coming < judged:
+            next_ = f"the next attempt evaluates {coming}; evaluation.batchSize sets it from the start"
+        else:
+            next_ = "lower evaluation.batchSize"
+        return f"to evaluate {_count(judged)} at a time: {next_}"
+    if scene.stage in ("starting", "saving"):
+        return (
+            f"while {scene.stage}: raise resources.memory, or share the state with training.deepspeed.zeroStage: 3 or "
+            "offload"
+        )
+    if rows == 1:
+        return "for 1 row at a time: lower training.maxLength, or set training.gradientCheckpointing: true"
+    return (
+        f"for micro-batches of {rows} rows: the next attempt computes {_count(rows // 2)} at a time; "
+        "training.microBatchSize sets it from the start"
+    )
+
+
+def _count(rows: int) -> str:
+    return "1 row" if rows == 1 else f"{rows} rows"
 
 
 def _first_line(error: BaseException) -> str:

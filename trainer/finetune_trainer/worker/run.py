@@ -21,7 +21,7 @@ from finetune_trainer.errors import StoppedError
 from finetune_trainer.marks import Marker
 from finetune_trainer.messages import Failed, WorkerTask
 from finetune_trainer.worker.assemble import assemble
-from finetune_trainer.worker.failure import map_error
+from finetune_trainer.worker.failure import Scene, map_error
 from finetune_trainer.worker.finalize import finalize
 from finetune_trainer.worker.link import AgentLink
 from finetune_trainer.worker.ranks import join, leave
@@ -62,17 +62,22 @@ def _find_earlier(task: WorkerTask, resumed: TrainerState) -> tuple[Path, ...]:
     """Folders of earlier attempts in which the best weights may lie."""
     folders = [Path(task.best_dir)] if task.best_dir else []
     prefix = f"step-{resumed.best.step:08d}"
+    # A slot may be written again; the agent has then put the best weights aside.
     held = (Path(offer.path) for offer in task.offers if offer.path and offer.name.startswith(prefix))
-    return (*folders, *held)
+    return (*folders, *(folder for folder in held if str(folder) not in task.held_slots))
 
 
 def _tell(error: BaseException, task: WorkerTask, link: AgentLink) -> int:
-    known = map_error(error)
+    scene = Scene(link.marker.stage, link.marker.step, task.run.resolved)
+    known = map_error(error, scene)
     if isinstance(known, StoppedError):
         logger.info("%s", known)
         return int(known.exit_code)
     traceback.print_exception(error)
-    link.send(Failed(failure=known.to_failure(node=task.node, rank=task.rank)))
+    failure = known.to_failure(node=task.node, rank=task.rank)
+    if failure.step is None:
+        failure = failure.model_copy(update={"phase": scene.stage, "step": scene.step})
+    link.send(Failed(failure=failure))
     return int(known.exit_code)
 
 
