@@ -7,23 +7,22 @@ from typing import Any
 
 import pytest
 
-from finetune_contract.exits import WorkerExit
 from finetune_contract.run import RunConfig
-from finetune_trainer.messages import Logged, Resumed, SnapshotReady, WorkerMessage, WorkerTask
+from finetune_trainer.messages import Resumed, SnapshotReady
 from finetune_trainer.results import FinalEvaluation
 from tests.trainer.conftest import Folders
-from tests.trainer.make import losses_of, make_offer, make_run, make_tasks
-from tests.trainer.pool import Attempt, Worker, run_attempt
+from tests.trainer.make import losses_of, make_run
+from tests.trainer.resuming import resume, run_until, run_whole
 
 pytestmark = pytest.mark.distributed
 
-FIXED = {("full", 0), ("lora", 2), ("full", 3)}
+ORDINARY = {("lora", 2), ("full", 3)}
 """Runs every time; the others belong to the matrix."""
 
 
 def cases() -> list[Any]:
     every = [(method, stage) for method in ("full", "lora") for stage in range(4)]
-    return [pytest.param(*case, marks=() if case in FIXED else pytest.mark.matrix) for case in every]
+    return [pytest.param(*case, marks=() if case in ORDINARY else pytest.mark.matrix) for case in every]
 
 
 def make_long_run(task: str = "text-classification", method: str = "full", zero_stage: int = 0) -> RunConfig:
@@ -40,48 +39,6 @@ def make_long_run(task: str = "text-classification", method: str = "full", zero_
         evaluate_every_steps=8,
         evaluate_every_epochs=None,
     )
-
-
-def run_whole(run: RunConfig, folders: Folders, work_dir: Path) -> FinalEvaluation:
-    attempt = run_attempt(make_tasks(run, folders.model, folders.data, work_dir))
-    assert attempt.exit_codes == [0] * run.resolved.world_size
-    return attempt.evaluation
-
-
-def run_until(step: int, run: RunConfig, folders: Folders, work_dir: Path) -> Attempt:
-    """One rank alone is asked to stop, once this step was logged."""
-
-    def stop_there(worker: Worker, message: WorkerMessage, workers: list[Worker]) -> None:
-        if isinstance(message, Logged) and message.progress.step == step:
-            workers[-1].ask_to_stop()
-
-    attempt = run_attempt(make_tasks(run, folders.model, folders.data, work_dir), stop_there)
-    assert attempt.exit_codes == [WorkerExit.STOPPED] * run.resolved.world_size
-    return attempt
-
-
-def resume(run: RunConfig, folders: Folders, former: Attempt, work_dir: Path, steps: int = 2) -> Attempt:
-    """The next attempt on other disks: every node has its own files of the newest checkpoints, and nothing else."""
-    tasks = make_tasks(run, folders.model, folders.data, work_dir, attempt=2)
-    return run_attempt([task.model_copy(update=bring(task, former, steps)) for task in tasks])
-
-
-def bring(task: WorkerTask, former: Attempt, steps: int) -> dict[str, Any]:
-    folders: dict[int, Path] = {}
-    shared = {"trainer_state.json"}
-    for worker in former.workers:
-        for message in worker.heard(SnapshotReady):
-            target = Path(task.attempt_dir) / "resume" / f"step-{message.step:08d}-a1"
-            files = message.files if worker.task.node == task.node else shared & set(message.files)
-            for file in files:
-                (target / file).parent.mkdir(parents=True, exist_ok=True)
-                (target / file).write_bytes((Path(message.folder) / file).read_bytes())
-            folders[message.step] = target
-    world_size = len(former.workers)
-    offers = [make_offer(folders[step], step, world_size) for step in sorted(folders, reverse=True)][:steps]
-    best = former.workers[0].heard(SnapshotReady)
-    best_folder = next((message.folder for message in reversed(best) if message.best), None)
-    return {"offers": tuple(offers), "best_dir": best_folder if task.rank == 0 else None}
 
 
 def assert_equal(resumed: FinalEvaluation, whole: FinalEvaluation) -> None:

@@ -33,12 +33,12 @@ def resume(engine: Any, fresh: TrainerState, task: WorkerTask, ranks: Ranks, lin
     for name in choose_common(everyones):
         brought, problem = _bring(name, task, ranks, link)
         state = None if problem else _read_state(brought, ranks)
-        if not problem:
-            mismatch = find_mismatch(state, fresh, task.skip_steps) if state else ""
-            foreign = foreign or bool(mismatch)
-            problem = mismatch if state else f"it has no {FILE_STATE}"
-        if state and not problem:
-            problem = _load(engine, brought, state, fresh, ranks)
+        if state is None:
+            problem = problem or f"it has no {FILE_STATE}"
+        elif mismatch := find_mismatch(state, fresh):
+            foreign, problem = True, mismatch
+        else:
+            problem = find_unwanted(state, task.skip_steps) or _load(engine, brought, state, fresh, ranks)
             if not problem:
                 _report(state.step, [*find_unshared(everyones, newer_than=name), *skipped], ranks, link)
                 return state.model_copy(update={"world_size": fresh.world_size})
@@ -61,13 +61,19 @@ def find_unshared(offers: Sequence[Sequence[str]], newer_than: str = "") -> list
     return [f"checkpoint {name} is passed over: not every node has it" for name in sorted(partial, reverse=True)]
 
 
-def find_mismatch(state: TrainerState, fresh: TrainerState, skip_steps: Sequence[int] = ()) -> str:
+def find_mismatch(state: TrainerState, fresh: TrainerState) -> str:
     """Why a checkpoint does not belong to this run; empty where it does. Pure."""
     if state.zero_stage != fresh.zero_stage:
         return f"it was written at ZeRO stage {state.zero_stage}, and the job has {fresh.zero_stage}"
     if state.data_fingerprint != fresh.data_fingerprint:
         return "it was trained on other data"
     return ""
+
+
+def find_unwanted(state: TrainerState, skip_steps: Sequence[int]) -> str:
+    """Why this attempt shall not go on from a checkpoint: steps that it passes over are in the weights. Pure."""
+    learnt = [step for step in skip_steps if step <= state.step and step not in state.skipped_steps]
+    return f"it was trained on step {learnt[0]}, which is passed over now" if learnt else ""
 
 
 def _bring(name: str, task: WorkerTask, ranks: Ranks, link: AgentLink) -> tuple[Fetched, str]:

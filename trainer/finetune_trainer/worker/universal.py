@@ -18,14 +18,16 @@ from deepspeed.checkpoint import ds_to_universal
 
 from finetune_trainer.worker.snapshot import ENGINE_TAG
 from finetune_trainer.worker.state import FILE_STATE
+from finetune_trainer.worker.tensor_files import write_torch_files
 
 
 def convert(source: Path, target: Path) -> None:
     """Write the universal form of the checkpoint in `source` into `target`, which then can be loaded in its place."""
-    (target / ENGINE_TAG).mkdir(parents=True, exist_ok=True)
+    readable = target / "readable"
+    write_torch_files(source / ENGINE_TAG, readable)
     ds_to_universal.main(
         argparse.Namespace(
-            input_folder=str(source / ENGINE_TAG),
+            input_folder=str(readable),
             output_folder=str(target / ENGINE_TAG),
             num_extract_workers=1,
             num_merge_workers=1,
@@ -35,6 +37,7 @@ def convert(source: Path, target: Path) -> None:
             inject_missing_state=True,
         )
     )
+    shutil.rmtree(readable)
     shutil.copy2(source / FILE_STATE, target / FILE_STATE)
 
 
