@@ -21,7 +21,8 @@ from finetune_contract.progress import (
     StepProgress,
 )
 from finetune_contract.spec import FineTuneJob
-from finetune_contract.status import FineTuneJobStatus
+from finetune_contract.status import AttemptStatus, FineTuneJobStatus
+from finetune_operator.plan.times import format_time
 from finetune_operator.snapshot import Answer, Key, Pod, Snapshot
 from tests.contract.make import make_job
 
@@ -151,6 +152,22 @@ def make_failure(**facts: Any) -> Failure:
             "exit_code": 1,
             "last_lines": ("Traceback", "ZeroDivisionError"),
             "at": NOW,
+            **facts,
+        }
+    )
+
+
+def make_closed(number: int = 1, **facts: Any) -> AttemptStatus:
+    """An attempt that failed."""
+    moment = format_time(NOW)
+    return AttemptStatus(
+        **{
+            "number": number,
+            "start_time": moment,
+            "end_time": moment,
+            "nodes": 1,
+            "result": "Failed",
+            "failure": make_failure(),
             **facts,
         }
     )

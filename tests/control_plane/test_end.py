@@ -4,36 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
-
 from finetune_contract import names
+from finetune_contract.attempt import StopRequest
 from finetune_contract.exits import FailureClass
 from finetune_operator.actions import Actions, Annotate
 from finetune_operator.plan.conditions import find_condition
 from finetune_operator.plan.events import Event
 from finetune_operator.plan.lifecycle import decide
-from finetune_operator.snapshot import Rejection, Snapshot
+from finetune_operator.snapshot import Rejection
 from tests.control_plane.make import (
     NOW,
     make_answer,
     make_failure,
-    make_member,
     make_outcome,
     make_pod,
+    make_record,
     make_running_pod,
     make_snapshot,
-    make_step,
 )
-from tests.control_plane.test_lifecycle import TWO_NODES, read_conditions
-from tests.control_plane.world import asks_for_nothing, hear, run_pods, step
+from tests.control_plane.test_lifecycle import TWO_NODES
+from tests.control_plane.world import asks_for_nothing, hear, make_training, read_conditions, run_pods, step
 
 POD_0, POD_1 = "spam-0a1b2-0-0", "spam-0a1b2-1-0"
-
-
-def make_training(spec: dict[str, object] | None = None) -> Snapshot:
-    """A job on two nodes whose attempt is under way."""
-    snapshot = step(run_pods(step(make_snapshot({**TWO_NODES, **(spec or {})}), NOW)), NOW)
-    return step(hear(snapshot, make_answer(step=make_step()), make_answer(node=1)), NOW + 20)
 
 
 def finish(pod: str, phase: str) -> Annotate:
@@ -114,105 +106,34 @@ def test_missed_gate_is_a_failed_job_with_a_finished_attempt() -> None:
     assert (status.published, status.evaluation) == (None, outcome.evaluation)
 
 
-def test_first_failure_that_is_not_a_victims_is_the_cause() -> None:
-    victim = make_failure(failure_class=FailureClass.PEER_LOST, reason="PodLost", node=0, rank=0, at=NOW + 29)
-    cause = make_failure(node=1, rank=3, at=NOW + 30)
-    later = make_failure(node=1, rank=2, at=NOW + 31)
-    snapshot = hear(
-        make_training(),
-        make_answer(phase="Failed", failure=victim),
-        make_answer(node=1, phase="Failed", failure=cause),
-    )
-    actions = decide(snapshot, NOW + 32)
+def test_failure_that_only_the_user_can_mend_ends_the_job_at_once() -> None:
+    failure = make_failure(failure_class=FailureClass.USER, reason="DataError", message="row 7 has no label: add it")
+    actions = decide(hear(make_training(), make_answer(node=1, phase="Failed", failure=failure)), NOW + 32)
     assert actions.status is not None
-    assert actions.status.failure == cause
-    assert actions.status.attempts[0].failure == cause
+    assert actions.status.failure == failure
+    assert actions.status.attempts[0].failure == failure
     failed = find_condition(actions.status, names.CONDITION_FAILED)
     assert failed is not None
-    assert (failed.reason, failed.message) == ("CodeCrash", f"{cause.message} (node 1, rank 3, exit code 1)")
+    assert (failed.reason, failed.message) == (
+        "DataError",
+        "row 7 has no label: add it (node 0, rank 1, exit code 1)",
+    )
     assert actions.annotate == (finish(POD_0, "Failed"), finish(POD_1, "Failed"))
-    assert later.at > cause.at
+    assert [event.reason for event in actions.events] == ["AttemptFailed", "DataError"]
 
 
-def test_victim_alone_is_believed_after_a_while() -> None:
-    victim = make_failure(failure_class=FailureClass.PEER_LOST, reason="PodLost")
-    snapshot = hear(make_training(), make_answer(NOW + 30, phase="Failed", failure=victim, step=make_step()))
-    assert decide(snapshot, NOW + 44) == Actions(requeue_after=1.0)
-    status = decide(snapshot, NOW + 45).status
-    assert status is not None
-    assert status.failure == victim
-
-
-def test_failure_before_any_attempt_ends_the_job_too() -> None:
+def test_user_error_before_any_attempt_ends_the_job_too() -> None:
     snapshot = run_pods(step(make_snapshot(TWO_NODES), NOW))
-    failing = hear(snapshot, make_answer(attempt=0, data=None, phase="Failed", failure=make_failure()))
-    status = decide(failing, NOW).status
+    failure = make_failure(failure_class=FailureClass.USER, reason="UserError")
+    status = decide(hear(snapshot, make_answer(attempt=0, data=None, phase="Failed", failure=failure)), NOW).status
     assert status is not None
-    assert status.failure == make_failure()
+    assert status.failure == failure
     assert read_conditions(status) == {
         "Accepted": ("True", "Accepted"),
-        "DataReady": ("False", "CodeCrash"),
-        "Running": ("False", "CodeCrash"),
-        "Failed": ("True", "CodeCrash"),
+        "DataReady": ("False", "UserError"),
+        "Running": ("False", "UserError"),
+        "Failed": ("True", "UserError"),
     }
-
-
-@pytest.mark.parametrize(
-    ("facts", "reason", "message"),
-    [
-        (
-            {"reason": "Evicted", "message": "The node was low on memory."},
-            "PodLost",
-            f"pod {POD_1} ended before the job did (Evicted: The node was low on memory.): see its logs with"
-            f" kubectl logs {POD_1}, and apply the job again under another name (node 1)",
-        ),
-        (
-            {"exit_code": 1},
-            "PodLost",
-            f"pod {POD_1} ended before the job did: see its logs with kubectl logs {POD_1},"
-            " and apply the job again under another name (node 1, exit code 1)",
-        ),
-        (
-            {"reason": "OOMKilled", "exit_code": 137},
-            "OutOfMemory",
-            f"pod {POD_1} ran out of memory: raise spec.resources.memory or lower"
-            " spec.training.microBatchSize (node 1, exit code 137)",
-        ),
-    ],
-)
-def test_pod_that_failed_ends_the_job(facts: dict[str, object], reason: str, message: str) -> None:
-    snapshot = make_training()
-    snapshot = replace(snapshot, pods=(snapshot.pods[0], make_member(1, nodes=2, phase="Failed", **facts)))
-    actions = decide(snapshot, NOW + 30)
-    assert actions.status is not None
-    failed = find_condition(actions.status, names.CONDITION_FAILED)
-    assert failed is not None
-    assert (failed.reason, failed.message) == (reason, message)
-    assert actions.annotate == (finish(POD_0, "Failed"),)
-
-
-def test_pod_that_vanished_ends_the_job_and_is_not_created_again() -> None:
-    snapshot = make_training()
-    actions = decide(replace(snapshot, pods=snapshot.pods[:1]), NOW + 30)
-    assert actions.create == ()
-    assert actions.status is not None
-    assert actions.status.failure is not None
-    assert (actions.status.failure.reason, actions.status.failure.node) == ("PodLost", 1)
-
-
-def test_pod_that_succeeded_without_an_outcome_is_lost() -> None:
-    snapshot = make_training()
-    pods = (replace(snapshot.pods[0], phase="Succeeded"), snapshot.pods[1])
-    status = decide(replace(snapshot, pods=pods, answers={}), NOW + 30).status
-    assert status is not None
-    assert read_conditions(status)["Failed"] == ("True", "PodLost")
-
-
-def test_prepare_pod_that_ended_without_data_is_lost() -> None:
-    snapshot = make_snapshot({"data": {"prepare": "pod"}}, pods=(make_pod(role="prepare", phase="Failed"),))
-    status = decide(snapshot, NOW).status
-    assert status is not None
-    assert read_conditions(status)["Failed"] == ("True", "PodLost")
 
 
 def test_pod_that_can_never_be_accepted_ends_the_job() -> None:
@@ -227,21 +148,33 @@ def test_pod_that_can_never_be_accepted_ends_the_job() -> None:
     )
 
 
-def test_overdue_job_is_stopped_first_and_finished_when_it_has_stopped() -> None:
+def test_overdue_job_is_stopped_first_and_ends_with_its_checkpoint() -> None:
     limits = {"activeDeadlineSeconds": 60, "stopGraceSeconds": 100}
     snapshot = make_training({"lifecycle": limits})
     assert decide(snapshot, NOW + 59).requeue_after == 1.0
-    actions = decide(snapshot, NOW + 60)
+    stopping = step(snapshot, NOW + 60)
+    assert read_conditions(stopping.status)["Running"] == ("True", "Training")
+    request = StopRequest(attempt=1, reason="DeadlineExceeded").to_json()
+    assert [pod.stop for pod in stopping.pods] == [request, request]
+    assert asks_for_nothing(decide(stopping, NOW + 70))
+
+    stopped = hear(
+        stopping, make_answer(phase="Stopped", checkpoints=(make_record(5),)), make_answer(node=1, phase="Stopped")
+    )
+    actions = decide(stopped, NOW + 70)
     assert actions.status is not None
     assert read_conditions(actions.status)["Failed"] == ("True", "DeadlineExceeded")
-    assert actions.annotate == tuple(Annotate(pod, {names.ANNOTATION_STOP: "Failed"}) for pod in (POD_0, POD_1))
-    assert actions.requeue_after == 100.0
+    assert actions.status.checkpoints == (make_record(5),)
+    assert (actions.status.attempts[0].result, actions.status.attempts[0].reason) == ("Stopped", "DeadlineExceeded")
+    assert actions.annotate == (finish(POD_0, "Failed"), finish(POD_1, "Failed"))
 
-    stopping = step(snapshot, NOW + 60)
-    assert asks_for_nothing(decide(stopping, NOW + 70))
-    stopped = hear(stopping, make_answer(phase="Stopped"))
-    assert decide(stopped, NOW + 70).annotate == (finish(POD_0, "Failed"),)
-    assert decide(stopping, NOW + 160).annotate == (finish(POD_0, "Failed"), finish(POD_1, "Failed"))
+
+def test_overdue_job_that_does_not_stop_ends_when_its_grace_is_over() -> None:
+    stopping = step(make_training({"lifecycle": {"activeDeadlineSeconds": 60, "stopGraceSeconds": 100}}), NOW + 60)
+    assert asks_for_nothing(decide(stopping, NOW + 159))
+    status = decide(stopping, NOW + 160).status
+    assert status is not None
+    assert read_conditions(status)["Failed"] == ("True", "DeadlineExceeded")
 
 
 def test_job_whose_pods_do_not_start_in_time_fails_and_takes_them_back() -> None:

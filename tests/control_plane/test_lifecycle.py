@@ -8,7 +8,7 @@ from typing import Any
 from finetune_contract import names
 from finetune_contract.attempt import Attempt
 from finetune_contract.progress import Outcome
-from finetune_contract.status import FineTuneJobStatus, UsageStatus
+from finetune_contract.status import UsageStatus
 from finetune_operator.actions import Actions, Annotate
 from finetune_operator.plan.conditions import find_condition
 from finetune_operator.plan.events import Event
@@ -26,18 +26,10 @@ from tests.control_plane.make import (
     make_step,
     make_summary,
 )
-from tests.control_plane.world import asks_for_nothing, hear, run_pods, step
+from tests.control_plane.world import asks_for_nothing, hear, list_created, read_conditions, run_pods, step
 
 TWO_NODES = {"resources": {"nodes": 2}}
 GPUS = {"resources": {"nodes": 2, "gpusPerNode": 1}}
-
-
-def list_created(actions: Actions) -> list[str]:
-    return [f"{each['kind']}/{each['metadata']['name']}" for each in actions.create]
-
-
-def read_conditions(status: FineTuneJobStatus) -> dict[str, tuple[str, str]]:
-    return {each.type: (each.status, each.reason) for each in status.conditions}
 
 
 def make_running(**facts: Any) -> Snapshot:

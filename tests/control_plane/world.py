@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from finetune_contract import names
+from finetune_contract.progress import CheckpointRecord
 from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.actions import Actions, Annotate
 from finetune_operator.observation import read_pod
 from finetune_operator.plan.lifecycle import decide
 from finetune_operator.plan.times import format_time
 from finetune_operator.snapshot import Answer, Pod, Snapshot
-from tests.control_plane.make import IPS, make_answers
+from tests.control_plane.make import IPS, NOW, make_answer, make_answers, make_snapshot, make_step
 
 
 def obey(snapshot: Snapshot, actions: Actions, now: float) -> Snapshot:
@@ -34,6 +35,28 @@ def obey(snapshot: Snapshot, actions: Actions, now: float) -> Snapshot:
 def step(snapshot: Snapshot, now: float) -> Snapshot:
     """Decide once and obey."""
     return obey(snapshot, decide(snapshot, now), now)
+
+
+def make_training(spec: dict[str, Any] | None = None, *, checkpoints: tuple[CheckpointRecord, ...] = ()) -> Snapshot:
+    """A job on two nodes whose first attempt has made five steps."""
+    snapshot = step(run_pods(step(make_snapshot({"resources": {"nodes": 2}, **(spec or {})}), NOW)), NOW)
+    first = make_answer(step=make_step(), checkpoints=checkpoints)
+    return step(hear(snapshot, first, make_answer(node=1)), NOW + 20)
+
+
+def read_conditions(status: FineTuneJobStatus) -> dict[str, tuple[str, str]]:
+    """Type -> status and reason."""
+    return {each.type: (each.status, each.reason) for each in status.conditions}
+
+
+def read_message(status: FineTuneJobStatus, type_: str) -> str:
+    """What a condition says."""
+    return next(each.message for each in status.conditions if each.type == type_)
+
+
+def list_created(actions: Actions) -> list[str]:
+    """What a decision wants created."""
+    return [f"{each['kind']}/{each['metadata']['name']}" for each in actions.create]
 
 
 def run_pods(snapshot: Snapshot) -> Snapshot:

@@ -23,6 +23,7 @@ from finetune_operator.plan.failure import End, apply_retry, choose_micro_batch_
 from finetune_operator.plan.holds import Hold, find_hold
 from finetune_operator.plan.hosts import note_avoided_nodes
 from finetune_operator.plan.membership import choose_members
+from finetune_operator.plan.numbers import count_usage
 from finetune_operator.plan.pods import choose_role
 from finetune_operator.plan.status import hear
 from finetune_operator.plan.stopping import find_stop
@@ -67,7 +68,7 @@ def _close(
     """The status after what has ended, and the verdict where that was the end of the job."""
     end = find_end(snapshot, status, spec.lifecycle.stop_grace_seconds, now)
     if end is not None:
-        status = close_attempt(status, end, now)
+        status = count_usage(close_attempt(status, end, now), spec, now)
         failure = end.failure
     else:
         failure = None if find_hold(status, spec, now) else find_idle_failure(snapshot, status, now)

@@ -10,11 +10,11 @@ from typing import Any, Final, Literal
 
 from finetune_contract import names
 from finetune_contract.names import Reason
-from finetune_contract.progress import Failure
 from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.actions import Annotate
 from finetune_operator.plan.attempts import AttemptEnd, close_attempt, count_gpu_seconds
 from finetune_operator.plan.conditions import find_condition, is_true, set_condition
+from finetune_operator.plan.events import describe_cause
 from finetune_operator.plan.times import format_time, parse_time
 from finetune_operator.plan.verdict import Verdict
 from finetune_operator.snapshot import Snapshot
@@ -108,10 +108,5 @@ def _never_true(status: FineTuneJobStatus) -> list[str]:
 
 def describe(verdict: Verdict) -> str:
     """The verdict's sentence, and where the cause was."""
-    where = _locate(verdict.failure) if verdict.failure else ""
+    where = describe_cause(verdict.failure) if verdict.failure else ""
     return f"{verdict.message} ({where})" if where else verdict.message
-
-
-def _locate(failure: Failure) -> str:
-    parts = {"node": failure.node, "rank": failure.rank, "exit code": failure.exit_code}
-    return ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)

@@ -17,6 +17,8 @@ from finetune_operator.snapshot import Pod, Snapshot
 
 ANSWER_SECONDS: Final = 10.0
 """No attempt begins with an agent that has been silent for longer."""
+ASK_SECONDS: Final = 3.0
+"""The pace at which agents are asked."""
 SETTLED_SECONDS: Final = 10.0
 """A node that came back has to idle for so long before the others stop for it."""
 
@@ -47,6 +49,11 @@ def list_ready(snapshot: Snapshot, spec: FineTuneJobSpec, resolved: Resolved, no
     return tuple(newest[index] for index in list_wanted(spec, resolved) if index in newest)
 
 
+def is_silent(snapshot: Snapshot, pod: Pod, now: float) -> bool:
+    """Its agent has answered before, and does so no more: no attempt begins with it."""
+    return pod.key.name in snapshot.answers and now >= find_last_word(snapshot, pod) + ANSWER_SECONDS
+
+
 def has_grown(
     snapshot: Snapshot, status: FineTuneJobStatus, spec: FineTuneJobSpec, resolved: Resolved, now: float
 ) -> bool:
@@ -72,7 +79,7 @@ def list_moments(
     if find_attempt(status) is None:
         awaited = [pod for pod in snapshot.trainers if pod.is_usable and pod.is_running]
         # An agent that answers again wakes nobody.
-        again = [now + ANSWER_SECONDS for pod in awaited if not _answers(snapshot, pod, now)]
+        again = [now + ASK_SECONDS for pod in awaited if is_silent(snapshot, pod, now)]
         elastic = spec.resources.elastic
         return [*again, *([_find_patience_end(status, elastic.patience_seconds)] if elastic else [])]
     if spec.resources.elastic is None:
@@ -122,9 +129,4 @@ def _has_made_a_step(snapshot: Snapshot, status: FineTuneJobStatus) -> bool:
 
 def _is_ready(snapshot: Snapshot, pod: Pod, now: float) -> bool:
     fit = pod.is_running and not pod.deleting and hear_idle_failure(snapshot, pod) is None
-    return fit and _answers(snapshot, pod, now)
-
-
-def _answers(snapshot: Snapshot, pod: Pod, now: float) -> bool:
-    """It was never asked, or answered lately."""
-    return pod.key.name not in snapshot.answers or now < find_last_word(snapshot, pod) + ANSWER_SECONDS
+    return fit and not is_silent(snapshot, pod, now)

@@ -29,12 +29,17 @@ def refresh_numbers(
     """The status with the newest figures of the first node; unchanged where they are, or where it did not answer."""
     if heard is None or find_attempt(status) is None:
         return status
+    status = note_steps(status, resumed_from=heard.resumed_from, last_step=count_steps(heard))
     figures = _make_progress(heard, now)
     if status.progress is not None and _without_time(figures) == _without_time(status.progress):
         return status
-    status = note_steps(status, resumed_from=heard.resumed_from, last_step=count_steps(heard))
+    return count_usage(status.model_copy(update={"progress": figures}), spec, now)
+
+
+def count_usage(status: FineTuneJobStatus, spec: FineTuneJobSpec, now: float) -> FineTuneJobStatus:
+    """The status with the GPU time that was used up to `now`."""
     usage = status.usage.model_copy(update={"gpu_seconds": count_gpu_seconds(status, spec, now)})
-    return status.model_copy(update={"progress": figures, "usage": usage})
+    return status.model_copy(update={"usage": usage})
 
 
 def note_first_step(status: FineTuneJobStatus, heard: Progress | None, created: float) -> FineTuneJobStatus:

@@ -61,7 +61,7 @@ def plan_pods(
     return PodPlan(
         create=_list_missing(snapshot, status, role, [index for index in wanted if index not in usable]),
         delete=tuple(delete),
-        moments=tuple(pod.created + AGAIN_SECONDS for pod in snapshot.trainers if pod.has_ended),
+        moments=tuple(pod.created + AGAIN_SECONDS for pod in snapshot.trainers),
     )
 
 
@@ -93,10 +93,8 @@ def _list_missing(snapshot: Snapshot, status: FineTuneJobStatus, role: str, inde
 def _must_go(snapshot: Snapshot, status: FineTuneJobStatus, pod: Pod, now: float) -> bool:
     """A pod of a node that is wanted must go all the same."""
     attempt = find_attempt(status)
-    if pod.has_ended:
+    if pod.has_ended or hear_idle_failure(snapshot, pod) is not None:
         return attempt is None or now >= pod.created + AGAIN_SECONDS
-    if hear_idle_failure(snapshot, pod) is not None:
-        return True
     return attempt is None and pod.is_usable and is_silent_between_attempts(snapshot, pod, now)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from finetune_operator.plan.membership import is_silent
 from finetune_operator.snapshot import Pod, Snapshot
 
 PATIENCE_SECONDS: Final = 30.0
@@ -16,14 +17,23 @@ def explain_waiting(snapshot: Snapshot, now: float) -> str:
     """One sentence about pods that do not run: the first that waits too long, with the cluster's reason."""
     if snapshot.rejection is not None:
         return f"The API server refused a pod: {snapshot.rejection.message}"
-    late = [pod for pod in snapshot.pods if pod.phase == "Pending" and pod.reason and now >= _patience_ends(pod)]
-    return _explain(late[0]) if late else _SENTENCE
+    late = [pod for pod in _list_pending(snapshot) if pod.reason and now >= _patience_ends(pod)]
+    if late:
+        return _explain(late[0])
+    silent = [pod for pod in snapshot.trainers if pod.is_running and not pod.deleting and is_silent(snapshot, pod, now)]
+    if silent:
+        return f"The agent of pod {silent[0].key.name} does not answer: the next attempt waits for it."
+    return _SENTENCE
 
 
 def next_news(snapshot: Snapshot, now: float) -> float | None:
     """Seconds until a waiting pod becomes news; None where none will."""
-    ends = [_patience_ends(pod) - now for pod in snapshot.pods if pod.phase == "Pending"]
+    ends = [_patience_ends(pod) - now for pod in _list_pending(snapshot)]
     return min((seconds for seconds in ends if seconds > 0), default=None)
+
+
+def _list_pending(snapshot: Snapshot) -> list[Pod]:
+    return [pod for pod in snapshot.pods if pod.phase == "Pending" and not pod.deleting]
 
 
 def _patience_ends(pod: Pod) -> float:
