@@ -81,7 +81,7 @@ ALWAYS = [
     Fault(
         Drill("worker SIGKILL", "kill -9 of the worker of node 1", IN_PLACE),
         _signal(signal.SIGKILL, 1),
-        says=("SIGKILL",),
+        says=("signal 9",),
     ),
     Fault(
         Drill("agent killed", "kill -9 of the agent of node 1", REPLACED),
@@ -104,7 +104,7 @@ MORE = [
         Fault(
             Drill(f"worker {number.name}", f"{number.name} to the worker of node {node}", IN_PLACE),
             _signal(number, node),
-            says=(number.name,),
+            says=(f"signal {int(number)}",),
         )
         for number, node in (
             (signal.SIGSEGV, 0),
@@ -168,7 +168,7 @@ MORE = [
     Fault(
         Drill("operator killed twice", "the operator dies twice while a worker dies", IN_PLACE),
         _kill_operator_and_worker,
-        says=("SIGKILL",),
+        says=("signal 9",),
     ),
     Fault(
         Drill("not a number", "one forward pass of node 0 yields NaN", "back to a checkpoint, the step's rows skipped"),
