@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -81,49 +80,6 @@ def test_the_next_attempt_answers_the_news_and_goes_on_from_the_newest_checkpoin
         assert after[f"finetune_attempt{labels}"] == 2.0
 
 
-def _damage(path: Path, how: str) -> None:
-    data = path.read_bytes()
-    if how == "deleted":
-        path.unlink()
-    elif how == "truncated":
-        path.write_bytes(data[: len(data) // 2])
-    else:
-        path.write_bytes(b"!" + data[1:])
-
-
-@pytest.mark.parametrize(
-    ("file", "how"),
-    [("node-0/shard-0.bin", "truncated"), ("node-0/shard-0.bin", "deleted"), ("manifest.json", "changed")],
-)
-def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path: Path, file: str, how: str) -> None:
-    run = make_run(f"file://{tmp_path}/store")
-    store = Store.open(run.job_uri)
-    put_prepared(store, tmp_path, {"rank": 0, "step": 12, "how": "kill"})
-    with AgentProcess(tmp_path / "node-0", run) as agent:
-        agent.annotate(make_attempt(1))
-        agent.wait_for_news()
-        trusted = _trust(store)
-        assert store.folder is not None
-        _damage(store.folder / "checkpoints" / "step-00000010-a1" / file, how)
-        agent.annotate(make_attempt(2, checkpoints=trusted))
-        progress = agent.wait_for_resume(attempt=2)
-        assert progress.resumed_from == 5
-        assert [warning for warning in progress.warnings if "step-00000010-a1" in warning]
-
-
-def test_a_checkpoint_that_the_status_does_not_know_is_not_trusted(tmp_path: Path) -> None:
-    run = make_run(f"file://{tmp_path}/store", uid="0a1b2c3d-4e5f")
-    store = Store.open(run.job_uri)
-    put_prepared(store, tmp_path, {"rank": 0, "step": 12, "how": "kill"})
-    with AgentProcess(tmp_path / "node-0", run) as agent:
-        agent.annotate(make_attempt(1))
-        agent.wait_for_news()
-        trusted = _trust(store)
-        del trusted["step-00000010-a1"]
-        agent.annotate(make_attempt(2, checkpoints=trusted))
-        assert agent.wait_for_resume(attempt=2).resumed_from == 5
-
-
 def test_a_fenced_attempt_ends_its_workers_and_writes_nothing_more(tmp_path: Path) -> None:
     run = make_run(f"file://{tmp_path}/store", steps=100_000)
     store = Store.open(run.job_uri)
@@ -182,7 +138,3 @@ def test_a_missing_bucket_is_a_user_error_within_seconds(tmp_path: Path, object_
         assert failure is not None
         assert (failure.failure_class, failure.reason) == (FailureClass.USER, "StorageError")
         assert "the bucket does not exist" in failure.message
-
-
-def _trust(store: Store) -> dict[str, Any]:
-    return {record.uri.rpartition("/")[2]: record.digest for record in read_ledger(store).checkpoints}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import sys
 import threading
@@ -20,14 +21,19 @@ from finetune_contract.document import Document
 from finetune_contract.progress import EvaluationResult, StepProgress
 from finetune_trainer.errors import DataError, OutOfMemoryError, PeerLostError, StoppedError
 from finetune_trainer.messages import (
+    AgentEnvelope,
     Envelope,
     Evaluated,
     Failed,
+    FetchCheckpoint,
+    Fetched,
     Finalized,
     Heartbeat,
     Logged,
+    Offer,
     Resumed,
     SnapshotReady,
+    Stop,
     WorkerMessage,
     WorkerTask,
 )
@@ -61,6 +67,7 @@ class _Worker:
         self.task = task
         self._connection = connection
         self._stop = threading.Event()
+        self._fetched: queue.SimpleQueue[Fetched] = queue.SimpleQueue()
         self._behaviour: dict[str, Any] = {}
         behaviour = Path(task.data_dir) / "behaviour.json"
         if behaviour.exists() and task.attempt == 1:
@@ -88,14 +95,26 @@ class _Worker:
         self._finalize(last)
 
     def _resume(self) -> State:
-        state = State()
-        if self.task.resume_dirs:
-            folder = Path(self.task.resume_dirs[0])
-            state = State.from_json((folder / "trainer_state.json").read_text())
-            assert len((folder / f"shard-{self.task.rank}.bin").read_bytes()) == SHARD_BYTES
+        state, skipped = State(), []
+        for offer in self.task.offers:
+            fetched = self._fetch(offer)
+            if fetched.path is not None:
+                folder = Path(fetched.path)
+                state = State.from_json((folder / "trainer_state.json").read_text())
+                assert len((folder / f"shard-{self.task.rank}.bin").read_bytes()) == SHARD_BYTES
+                break
+            skipped.append(f"checkpoint {offer.name} is passed over: {fetched.problem}")
         if self.task.rank == 0:
-            self.say(Resumed(step=state.step))
+            self.say(Resumed(step=state.step, skipped=tuple(skipped)))
         return state
+
+    def _fetch(self, offer: Offer) -> Fetched:
+        if offer.path is not None:
+            return Fetched(name=offer.name, path=offer.path)
+        self.say(FetchCheckpoint(name=offer.name, world_size=self.task.world_size))
+        while (fetched := self._fetched.get()).name != offer.name:
+            pass
+        return fetched
 
     def _tell(self, state: State, last: int) -> None:
         self.say(Heartbeat(rank=self.task.rank, phase="training", step=state.step, at=time.time()))
@@ -173,7 +192,10 @@ class _Worker:
     def _listen(self) -> None:
         try:
             while True:
-                self._connection.recv_bytes()
-                self._stop.set()
+                message = AgentEnvelope.from_json(self._connection.recv_bytes()).message
+                if isinstance(message, Stop):
+                    self._stop.set()
+                elif isinstance(message, Fetched):
+                    self._fetched.put(message)
         except (EOFError, OSError):
             os._exit(13)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,17 @@ ORDINARY = {("full", 3, (2, 1))}
 
 
 def cases() -> list[Any]:
-    every = [
-        (method, stage, sizes)
-        for method in ("full", "lora")
-        for stage in (1, 2, 3)
-        for sizes in ((2, 1), (1, 2), (2, 3))
+    every = product(("full", "lora"), (1, 2, 3), ((2, 1), (1, 2), (2, 3)))
+    return [
+        pytest.param(
+            method,
+            stage,
+            sizes,
+            marks=() if (method, stage, sizes) in ORDINARY else pytest.mark.matrix,
+            id=f"{method}-{stage}-{sizes[0]}to{sizes[1]}",
+        )
+        for method, stage, sizes in every
     ]
-    return [pytest.param(*case, marks=() if case in ORDINARY else pytest.mark.matrix) for case in every]
 
 
 def make_sized_run(world_size: int, method: str, zero_stage: int) -> RunConfig:
