@@ -4,6 +4,7 @@
     python -m tests.bench start      apply -> first optimizer step, against bare pods
     python -m tests.bench loop       our training loop, against a bare DeepSpeed loop
     python -m tests.bench memory     the operator at rest
+    python -m tests.bench recover    killed worker, killed pod -> next optimizer step
 
 Prints a table, and JSON to .cluster/bench.json; exits 1 when a goal is missed.
 """
@@ -18,11 +19,16 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import loop, memory, start
+from tests.bench import loop, memory, recover, start
 from tests.bench.row import Row
 from tests.ground.cache import REPOSITORY
 
-PARTS: dict[str, Callable[[], Row]] = {"start": start.measure, "loop": loop.measure, "memory": memory.measure}
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "start": lambda: [start.measure()],
+    "loop": lambda: [loop.measure()],
+    "memory": lambda: [memory.measure()],
+    "recover": recover.measure,
+}
 
 
 def main() -> int:
@@ -30,7 +36,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[])
     names = parser.parse_args().parts or list(PARTS)
-    rows = [PARTS[name]() for name in names]
+    rows = [row for name in names for row in PARTS[name]()]
     Console().print(_table(rows))
     target = REPOSITORY / ".cluster" / "bench.json"
     target.parent.mkdir(exist_ok=True)
