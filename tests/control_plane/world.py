@@ -17,11 +17,12 @@ from finetune_operator.snapshot import Answer, Pod, Snapshot
 from tests.control_plane.make import IPS, NOW, make_answer, make_answers, make_snapshot, make_step
 
 
-def obey(snapshot: Snapshot, actions: Actions, now: float) -> Snapshot:
-    """The snapshot after all actions succeeded."""
+def obey(snapshot: Snapshot, actions: Actions, now: float, *, grace: float | None = None) -> Snapshot:
+    """The snapshot after all actions succeeded; with a grace, pods that run are still there when they are deleted."""
     created = [_read_created(manifest, now) for manifest in actions.create if manifest["kind"] == "Pod"]
-    gone = (*actions.delete_pods, *actions.force_delete_pods)
-    pods = [pod for pod in (*snapshot.pods, *created) if pod.key.name not in gone]
+    pods = [pod for pod in (*snapshot.pods, *created) if pod.key.name not in actions.force_delete_pods]
+    staying = [_delete(pod, now, grace) if pod.key.name in actions.delete_pods else pod for pod in pods]
+    pods = [pod for pod in staying if pod is not None]
     for told in actions.annotate:
         pods = [_annotate(pod, told) for pod in pods]
     return replace(
@@ -86,6 +87,12 @@ def _run(pod: Pod) -> Pod:
 def _read_created(manifest: dict[str, Any], now: float) -> Pod:
     metadata = manifest["metadata"] | {"creationTimestamp": format_time(now)}
     return read_pod(manifest | {"metadata": metadata})
+
+
+def _delete(pod: Pod, now: float, grace: float | None) -> Pod | None:
+    if grace is None or pod.phase != "Running":
+        return None
+    return replace(pod, deletion_time=pod.deletion_time or now + grace)
 
 
 def _annotate(pod: Pod, told: Annotate) -> Pod:
