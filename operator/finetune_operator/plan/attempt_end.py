@@ -72,15 +72,20 @@ def hear_idle_failure(snapshot: Snapshot, pod: Pod) -> Failure | None:
 
 
 def is_silent_between_attempts(snapshot: Snapshot, pod: Pod, now: float) -> bool:
-    """No attempt can begin with this pod: its agent answered once and does so no more."""
-    return pod.is_running and pod.key.name in snapshot.answers and now >= _silence_ends(snapshot, pod)
+    """The job cannot go on with this pod: its agent answered once and does so no more.
+
+    What prepares data is given up only where its node says so too; trainers begin nothing with a silent agent.
+    """
+    is_dispensable = pod.role == names.ROLE_TRAINER or not pod.ready
+    known = pod.is_running and pod.key.name in snapshot.answers
+    return is_dispensable and known and now >= _silence_ends(snapshot, pod)
 
 
 def list_moments(snapshot: Snapshot, status: FineTuneJobStatus, stop_grace: float) -> list[float]:
     """Moments at which time alone may end the attempt under way, or a pod between two of them."""
     attempt = find_attempt(status)
     if attempt is None:
-        return [_silence_ends(snapshot, pod) for pod in snapshot.trainers if pod.key.name in snapshot.answers]
+        return [_silence_ends(snapshot, pod) for pod in snapshot.pods if pod.key.name in snapshot.answers]
     members = list_members(snapshot, attempt)
     told = [each.answer.since for each in members if each.answer is not None and each.failure is not None]
     stops = [parse_time(attempt.stop_time) + stop_grace] if attempt.stop_time else []
