@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import aiohttp
 import yaml
@@ -203,7 +203,10 @@ class ApiProxy:
 
     async def _ask(self, request: web.BaseRequest, body: bytes) -> aiohttp.ClientResponse:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _OWN_HEADERS}
-        return await self._session.request(request.method, self._server + request.path_qs, headers=headers, data=body)
+        url = self._server + request.path_qs
+        return await self._session.request(
+            request.method, url, headers=headers, data=body or None, skip_auto_headers=("Content-Type", "User-Agent")
+        )
 
     async def _forward(self, request: web.BaseRequest, call: Call, body: bytes) -> web.StreamResponse:
         try:
@@ -275,7 +278,7 @@ def _is_closed(request: web.BaseRequest) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-def _reset(request: web.BaseRequest) -> Any:
+def _reset(request: web.BaseRequest) -> web.StreamResponse:
     """Cut the client off; what is returned goes nowhere."""
     if request.transport is not None:
         request.transport.abort()

@@ -14,7 +14,7 @@ import pytest
 
 from tests.contract.server import Server
 from tests.drills.api_proxy import RESET, RESET_AFTER, Call, Fault, Rule, nth_write
-from tests.drills.control_plane.journey import Ending, find_repeated, go_straight
+from tests.drills.control_plane.journey import Ending, find_repeated, go_round
 from tests.drills.control_plane.stage import Stage, open_stage
 from tests.drills.table import Drill, rehearse
 
@@ -28,7 +28,6 @@ class Undisturbed:
     """The same job, nobody killed."""
 
     ending: Ending
-    events: tuple[tuple[str, str, int], ...]
     writes: tuple[Call, ...]
     seconds: float
 
@@ -54,7 +53,7 @@ class Crashes:
         ):
             stage.proxy.rules.append(Rule(MOMENTS[moment], nth_write(number), then=stage.operator.kill))
             begun = time.monotonic()
-            ending = go_straight(stage)
+            ending = go_round(stage)
             sighting.recovery_seconds = max(0.0, time.monotonic() - begun - self.undisturbed.seconds)
             check(stage, ending, self.undisturbed)
             sighting.seen = f"the same, {stage.operator.starts} lives"
@@ -63,9 +62,8 @@ class Crashes:
 def check(stage: Stage, ending: Ending, undisturbed: Undisturbed) -> None:
     """Compare with the job that nobody disturbed."""
     assert ending == undisturbed.ending
-    events = stage.play.list_events()
-    assert find_repeated(events) == []
-    assert {event[0] for event in events} <= {event[0] for event in undisturbed.events}
+    # An event that the crash swallowed is a loss that is borne; one that is said twice is not true.
+    assert find_repeated(stage) == []
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +72,10 @@ def crashes(server: Server, agent_port: int, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("crashes")
     with open_stage(server.kubeconfig, folder, f"quiet-{uuid.uuid4().hex[:5]}", agent_port) as stage:
         begun = time.monotonic()
-        ending = go_straight(stage)
+        ending = go_round(stage)
         seconds = time.monotonic() - begun
-        events = tuple(stage.play.list_events())
-        assert find_repeated(list(events)) == []
-        return Crashes(server, agent_port, folder, Undisturbed(ending, events, tuple(stage.proxy.writes), seconds))
+        undisturbed = Undisturbed(ending, tuple(stage.proxy.writes), seconds)
+        return Crashes(server, agent_port, folder, undisturbed)
 
 
 def run_all(crashes: Crashes, numbers: Iterable[int]) -> None:
