@@ -1,11 +1,15 @@
 """Workers of the tests: real processes from one forkserver that imports torch, transformers and deepspeed once.
 
 A start from it costs under a second instead of a dozen. Its environment is set before it begins, as the agent does.
+As the agent does, too, the pool takes each snapshot out of its slot (to attempt_dir/saved/), puts the best weights
+aside, and releases the slot; messages of snapshots that a test sees name the copy.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -15,7 +19,17 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
-from finetune_trainer.messages import AgentEnvelope, Envelope, Stop, WorkerMessage, WorkerTask
+from finetune_contract import names
+from finetune_trainer.messages import (
+    AgentEnvelope,
+    Envelope,
+    Fetched,
+    Released,
+    SnapshotReady,
+    Stop,
+    WorkerMessage,
+    WorkerTask,
+)
 from finetune_trainer.results import FinalEvaluation
 
 ENVIRONMENT = {
@@ -53,7 +67,11 @@ class Worker:
         return [message for message in self.messages if isinstance(message, kind)]
 
     def ask_to_stop(self) -> None:
-        self.connection.send_bytes(AgentEnvelope(message=Stop()).to_json().encode())
+        self.tell(Stop())
+
+    def tell(self, message: Stop | Released | Fetched) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.send_bytes(AgentEnvelope(message=message).to_json().encode())
 
 
 @dataclass
@@ -138,9 +156,29 @@ def _listen(
             except (EOFError, ConnectionResetError):
                 del speaking[connection]
                 continue
+            if isinstance(message, SnapshotReady):
+                message = _take_out(message, worker, workers)
             worker.messages.append(message)
             if on_message is not None:
                 on_message(worker, message, list(workers))
+
+
+def _take_out(message: SnapshotReady, worker: Worker, workers: Sequence[Worker]) -> SnapshotReady:
+    """Copy a rank's files out of the slot, and release it once all ranks of the node have been heard."""
+    slot, attempt_dir = Path(message.folder), Path(worker.task.attempt_dir)
+    folder = attempt_dir / "saved" / f"step-{message.step:08d}"
+    for file in message.files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(slot / file, folder / file)
+    if message.best:
+        name = names.checkpoint_folder(message.step, worker.task.attempt)
+        shutil.copytree(folder / "weights", attempt_dir.parent / "best" / name / "weights", dirs_exist_ok=True)
+    siblings = [other for other in workers if other.task.node == worker.task.node]
+    heard = [other for other in siblings if any(said.step == message.step for said in other.heard(SnapshotReady))]
+    if len({*map(id, heard), id(worker)}) == len(siblings):
+        for sibling in siblings:
+            sibling.tell(Released(step=message.step, folder=message.folder))
+    return message.model_copy(update={"folder": str(folder)})
 
 
 def _kill(workers: Sequence[Worker]) -> None:

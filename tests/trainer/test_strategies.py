@@ -29,7 +29,8 @@ from finetune_trainer.strategies.lora import find_targets, find_whole_modules
 from finetune_trainer.strategies.strategy import find_strategy
 from finetune_trainer.tasks.registry import find_task
 from finetune_trainer.worker.engine import group_parameters
-from finetune_trainer.worker.weights import gather_weights, read_weights, write_weights
+from finetune_trainer.worker.snapshot_files import SnapshotFiles, drop_frozen, find_frozen_names
+from finetune_trainer.worker.weights import FILE_WEIGHTS, find_weights, read_weights, save_weights
 from tests.trainer.conftest import Folders
 from tests.trainer.make import LABELS, make_tokenizer
 
@@ -130,10 +131,11 @@ def test_weights_survive_the_way_over_a_file(plain_classifier: Folders, tmp_path
     spec = StrategySpec.from_data({"method": method})
     model = strategy.prepare(load(plain_classifier), spec, task)
     disturb(model)
-    write_weights(gather_weights(model, keep=True), tmp_path)
+    save_weights(model, SnapshotFiles(), tmp_path / FILE_WEIGHTS, keep=True)
     other = strategy.prepare(load(plain_classifier), spec, task)
     read_weights(other, tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+    assert _read(tmp_path).keys() == find_weights(model).keys()
 
 
 def disturb(model: torch.nn.Module) -> None:
@@ -169,10 +171,28 @@ def test_tied_weights_are_exported_once_and_stay_tied(chat_model: Folders, tmp_p
     task, strategy = find_task("text-generation"), find_strategy("full")
     tied = strategy.prepare(task.load_model(base, (), torch.float32), StrategySpec(), task)
     disturb(tied)
-    assert "lm_head.weight" not in gather_weights(tied, keep=True)
+    assert "lm_head.weight" not in find_weights(tied)
     folder = tmp_path / "export"
     export_model(tied, strategy, make_tokenizer(chat=True), base, base_name="x", folder=folder)
     exported = LlamaForCausalLM.from_pretrained(folder)
     assert read_dtype(base) is exported.dtype is torch.bfloat16
     assert exported.lm_head.weight.data_ptr() == exported.model.embed_tokens.weight.data_ptr()
     assert torch.equal(exported.lm_head.weight, tied.get_parameter("model.embed_tokens.weight").to(torch.bfloat16))
+
+
+def test_a_checkpoint_of_an_adapter_holds_no_frozen_weight_under_a_second_name(
+    chat_model: Folders, tmp_path: Path
+) -> None:
+    config = LlamaConfig.from_pretrained(chat_model.model, tie_word_embeddings=True)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    task, strategy = find_task("text-generation"), find_strategy("lora")
+    model = strategy.prepare(task.load_model(tmp_path, (), torch.float32), LORA, task)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    state = model.state_dict()
+    # As DeepSpeed leaves it: it knows one name of each parameter.
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            del state[name]
+    assert state.keys() - trained
+    kept = drop_frozen({"module": state, "step": 3}, find_frozen_names(model))
+    assert (kept["module"].keys(), kept["step"]) == (trained, 3)

@@ -54,6 +54,8 @@ class WorkerTask(Document):
     """Folder of this worker's snapshots in shared memory, kept over attempts; empty: snapshots go to disk."""
     memory_bytes: int = 0
     """How much of it this worker may fill."""
+    held_slots: tuple[str, ...] = ()
+    """Slots in memory_dir that hold snapshots of earlier attempts, until they are released."""
     marks_file: str = ""
     """File in which every rank of this node marks what it is doing (worker/marks.py)."""
     skip_steps: tuple[int, ...] = ()
@@ -104,7 +106,7 @@ class SnapshotReady(Document):
     rank: int
     step: int
     folder: str
-    """attempt_dir/snapshots/step-00000100: all local ranks write into the same folder."""
+    """memory_dir/slot-<k>, or attempt_dir/snapshots/slot-<k>: all local ranks write into the same folder."""
     files: tuple[str, ...]
     """This rank's files, relative to folder."""
     metrics: dict[str, float] = {}
@@ -164,6 +166,8 @@ class Released(Document):
 
     kind: Literal["released"] = "released"
     step: int
+    folder: str = ""
+    """Its slot: two attempts may have saved the same step."""
 
 
 class Fetched(Document):

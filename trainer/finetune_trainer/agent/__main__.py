@@ -22,6 +22,7 @@ from finetune_trainer.agent.peak import find_peak_flops
 from finetune_trainer.agent.progress import Board
 from finetune_trainer.agent.server import start_server
 from finetune_trainer.agent.settings import Settings, read_settings
+from finetune_trainer.agent.shared_memory import claim_memory
 from finetune_trainer.agent.site import Site
 from finetune_trainer.agent.termination import write_end
 from finetune_trainer.errors import FineTuneError
@@ -30,6 +31,8 @@ from finetune_trainer.store.store import Store
 THREADS = 16
 """For calls to the store; each may wait long."""
 
+LEAVE_SECONDS = 20.0
+"""How long snapshots of a failed attempt may take to be uploaded before the agent leaves."""
 DEFAULT_LAUNCHER = Launcher()
 
 logger = logging.getLogger(__name__)
@@ -76,10 +79,12 @@ async def _serve(settings: Settings, trusted_environment: Mapping[str, str], lau
     metrics = Metrics(settings.run, settings.node, find_peak_flops())
     runner = await start_server(board, metrics, settings.host, settings.port, told)
     store = Store.open(settings.run.job_uri, trusted_environment)
-    site = Site(settings, trusted_environment, store, board, metrics, launcher)
+    site = Site(settings, trusted_environment, store, board, metrics, launcher, memory=claim_memory(settings))
     await Follower(site, terminated, told).follow()
+    await site.held.wait(LEAVE_SECONDS)
     write_end(settings.termination_log, board.snapshot())
     await runner.cleanup()
+    site.memory.remove()
     # Threads in a slow transfer cannot be cancelled, and asyncio.run would wait for them.
     _leave(0)
 

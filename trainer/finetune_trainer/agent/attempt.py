@@ -14,6 +14,7 @@ from finetune_contract.names import Reason
 from finetune_contract.progress import Failure
 from finetune_trainer.agent.checkpoints import Checkpoints, show_ledger
 from finetune_trainer.agent.delivery import Delivery
+from finetune_trainer.agent.held import find_held
 from finetune_trainer.agent.inputs import Inputs, fetch_inputs
 from finetune_trainer.agent.preparation import await_pointer, prepare
 from finetune_trainer.agent.publication import await_outcome, publish
@@ -91,7 +92,7 @@ async def train(site: Site, attempt: Attempt, pointer: PreparedPointer, inputs: 
 
     Raises StoppedError when they stopped with a checkpoint, ReportedError when one failed, and what broke the store.
     """
-    offers = make_offers(inputs.candidates, held=())
+    offers = make_offers(inputs.candidates, find_held(site.held))
     tasks = make_tasks(site, attempt, inputs, offers)
     checkpoints = Checkpoints(site, attempt, len(tasks), pointer.summary.fingerprint)
     former_step = site.board.snapshot().step.step
@@ -112,16 +113,13 @@ async def train(site: Site, attempt: Attempt, pointer: PreparedPointer, inputs: 
         delivery.begin(offers[0].name)
     try:
         await workers.start(tasks, lambda rank: _open_log(site, attempt, rank))
+        checkpoints.release_to(workers.send)
         stopped = await _watch(site, workers, checkpoints, stop)
         await checkpoints.drain()
-    except ReportedError as error:
-        if error.to_failure().failure_class != FailureClass.USER:
-            await checkpoints.settle()
-        raise
     finally:
         await workers.terminate()
         await delivery.close()
-        await checkpoints.close()
+        checkpoints.close()
     if stopped:
         raise StoppedError("asked to stop; the checkpoint is verified")
 

@@ -3,25 +3,34 @@
     all local ranks are ready -> upload, read back, compare -> node-<i>.json -> manifest.json once all nodes are there
     node 0: -> ledger.json -> retention
 
-Every write is preceded by a look at the fence. A bucket that fails is tried again; training goes on meanwhile.
+Files are read where the workers wrote them (held.py); workers are told when they may write there again.
+
+Every write is preceded by a look at the fence. A store that fails is tried again for as long as it takes: training goes
+on meanwhile, and the workers themselves decide what happens once no slot is free.
+
+**After a failure** the news is told at once. Nothing is lost by that: what is complete stays in this pod's memory, the
+upload goes on, under the name of the attempt that wrote it, and the next attempt can resume from it before it is in the
+store. The fence then asks whether this agent follows the newest attempt, not which attempt wrote the files: a zombie,
+which follows an old one, is still kept out, and nobody else writes into that folder. Where a member was replaced its
+part may never come, and the checkpoint is given up unless all parts are there already.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from finetune_contract import names
 from finetune_contract.attempt import Attempt
 from finetune_contract.progress import CheckpointRecord
+from finetune_trainer.agent.best_copies import keep_best, mark_verified
+from finetune_trainer.agent.held import Release, Snapshot
 from finetune_trainer.agent.site import Site
-from finetune_trainer.errors import FineTuneError, StorageError
+from finetune_trainer.errors import FencedError, FineTuneError, StorageAccessError, StorageError
 from finetune_trainer.messages import SnapshotReady
 from finetune_trainer.store import manifest as manifests
 from finetune_trainer.store.fence import check_fence
@@ -33,59 +42,42 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-TRIES = 8
 LONGEST_WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.5
 PEER_PATIENCE_SECONDS = 300.0
-"""How long the end of an attempt waits for other nodes' files of a checkpoint."""
-SETTLE_SECONDS = 20.0
-"""How long the news of a failure waits for snapshots that are complete."""
-PEER_SETTLE_SECONDS = 5.0
-"""The same where other nodes may be gone, whose files would be awaited in vain."""
-
-
-@dataclass
-class Snapshot:
-    """One step's snapshot on this node: complete when every local rank has said so."""
-
-    step: int
-    folder: Path
-    files: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    """Local rank's global rank -> its files."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    best: bool = False
-    state: dict[str, float | int | str] = field(default_factory=dict)
-
-    def add(self, message: SnapshotReady) -> None:
-        """Take one rank's word."""
-        self.files[message.rank] = message.files
-        if message.state or message.metrics or message.best:
-            self.metrics, self.best, self.state = message.metrics, message.best, message.state
+"""How long the end of an attempt waits for the store, and for other nodes' files of a checkpoint."""
 
 
 class Checkpoints:
-    """The checkpoints of one attempt on this node."""
+    """The checkpoints that one attempt writes on this node."""
 
     def __init__(self, site: Site, attempt: Attempt, local_ranks: int, data_fingerprint: str) -> None:
         self._site = site
+        self._held = site.held
         self._attempt = attempt
         self._local_ranks = local_ranks
+        self._world_size = len(attempt.members) * local_ranks
         self._fingerprint = data_fingerprint
-        self._snapshots: dict[int, Snapshot] = {}
-        self._saved: list[Snapshot] = []
-        self._saving = asyncio.Lock()
-        self._keeping = asyncio.Lock()
+        self._incomplete: dict[int, Snapshot] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._trouble = ""
+        self._is_over = False
+        self._held.begin(attempt)
         self.broken: asyncio.Future[FineTuneError] = asyncio.get_running_loop().create_future()
-        """Resolved with the error that ends this attempt: fenced off, or a store that stays away."""
+        """Resolved with the error that ends this attempt: fenced off, or an error that nobody expected."""
+
+    def release_to(self, release: Release) -> None:
+        """The workers listen: from now on they hear which slots are free."""
+        self._held.release_to(release)
 
     def receive(self, message: SnapshotReady) -> None:
         """Take one rank's word; the last local one starts the upload."""
-        snapshot = self._snapshots.setdefault(message.step, Snapshot(message.step, Path(message.folder)))
+        snapshot = self._incomplete.setdefault(message.step, self._begin(message))
         snapshot.add(message)
         if len(snapshot.files) == self._local_ranks:
-            del self._snapshots[message.step]
-            task = asyncio.ensure_future(self._guard(self._save(snapshot)))
+            del self._incomplete[message.step]
+            self._held.add(snapshot)
+            task = self._held.run(self._guard(snapshot))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -94,77 +86,92 @@ class Checkpoints:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=PEER_PATIENCE_SECONDS)
         if self._tasks and not self.broken.done():
-            raise StorageError("a checkpoint is not complete: another node has not written its files; look at its log")
+            raise StorageError(
+                self._trouble or "a checkpoint is not complete: another node has not written its files; look at its log"
+            )
         if self.broken.done():
             raise self.broken.result()
-
-    async def settle(self) -> None:
-        """After a failure: what is complete on this disk shall not be lost, but peers are not waited for long."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=SETTLE_SECONDS if self._is_alone else PEER_SETTLE_SECONDS)
-
-    async def close(self) -> None:
-        """Give up what is under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except FineTuneError as error:
-            self.fail(error)
 
     def fail(self, error: FineTuneError) -> None:
         """End the attempt with this error; the first one counts."""
         if not self.broken.done():
             self.broken.set_result(error)
 
-    async def _save(self, snapshot: Snapshot) -> None:
-        async with self._saving:  # one after the other, in the order of the steps
-            await self._persist(snapshot.step, lambda: self._upload(snapshot))
-        self._drop_local_copies(snapshot)
-        complete = await self._complete(snapshot.step)
-        if complete is not None and self._leads:
-            record = manifests.record_of(*complete, self._uri(snapshot.step), time.time())
-            async with self._keeping:
-                await self._persist(snapshot.step, lambda: self._enter(record))
+    def close(self) -> None:
+        """The attempt is over; what is complete is still uploaded."""
+        self._is_over = True
 
-    async def _complete(self, step: int) -> tuple[manifests.Manifest, str] | None:
+    def _begin(self, message: SnapshotReady) -> Snapshot:
+        return Snapshot(message.step, self._attempt, self._world_size, Path(message.folder))
+
+    async def _guard(self, snapshot: Snapshot) -> None:
+        try:
+            await self._save(snapshot)
+        except Exception as error:
+            logger.exception("checkpoint %s could not be saved", snapshot.name)
+            self._held.settle(snapshot)
+            self.fail(FineTuneError(f"checkpoint {snapshot.name} could not be saved: {error}; see the agent's log"))
+
+    async def _save(self, snapshot: Snapshot) -> None:
+        work_dir = self._site.settings.work_dir
+        await asyncio.to_thread(keep_best, snapshot, work_dir)
+        async with self._held.uploading:
+            await self._persist(snapshot, lambda: self._upload(snapshot))
+        complete = await self._complete(snapshot)
+        if complete is not None:
+            await asyncio.to_thread(mark_verified, snapshot, complete[1], work_dir)
+        self._held.settle(snapshot)
+        if complete is not None and self._leads:
+            record = manifests.record_of(*complete, self._uri(snapshot), time.time())
+            async with self._held.entering:
+                await self._persist(snapshot, lambda: self._enter(record))
+
+    async def _complete(self, snapshot: Snapshot) -> tuple[manifests.Manifest, str] | None:
         """Wait for the manifest, and write it if this agent is the first to see all nodes' files.
 
-        None when the checkpoint was complete, and retention has removed it since.
+        None when the checkpoint was complete and retention has removed it since, or when a member is gone.
         """
-        while await self._persist(step, lambda: self._is_kept(step)):
-            found = await self._persist(step, lambda: self._write_manifest(step))
+        while await self._persist(snapshot, lambda: self._is_kept(snapshot)):
+            found = await self._persist(snapshot, lambda: self._write_manifest(snapshot))
             if found is not None:
                 return found
+            if self._has_lost_members:
+                logger.warning("checkpoint %s is given up: a node that wrote a part of it is gone", snapshot.name)
+                return None
             await asyncio.sleep(POLL_SECONDS)
         return None
 
-    async def _persist(self, step: int, work: Callable[[], Result]) -> Result:
+    async def _persist(self, snapshot: Snapshot, work: Callable[[], Result]) -> Result:
         """Do a piece of work in a thread; a failing store is tried again, and the user told."""
-        for count in range(1, TRIES + 1):
+        seconds = 1.0
+        while True:
             try:
-                return await asyncio.to_thread(work)
-            except StorageError as error:
-                if count == TRIES:
-                    raise
-                self._site.board.warn(f"checkpoint of step {step} is late: {error}")
-                await asyncio.sleep(min(2.0**count / 2, LONGEST_WAIT_SECONDS))
-        raise AssertionError("unreachable")
+                result = await asyncio.to_thread(work)
+            except (StorageError, StorageAccessError) as error:
+                # Once an attempt has begun a refused key is the store's trouble like any other: no work is thrown away.
+                self._trouble = f"checkpoint of step {snapshot.step} is late: {error}"
+                self._site.board.warn(self._trouble)
+                logger.warning("%s", self._trouble)
+            except FencedError as error:
+                # Between two attempts the fence is raised before this agent has heard of the next one.
+                if not self._is_over:
+                    self.fail(error)
+            else:
+                self._trouble = ""
+                return result
+            await asyncio.sleep(seconds)
+            seconds = min(2 * seconds, LONGEST_WAIT_SECONDS)
 
     def _upload(self, snapshot: Snapshot) -> None:
-        store, folder, node = self._site.store, self._folder(snapshot.step), self._site.settings.node
-        check_fence(store, self._attempt.number)
-        names_of_files = sorted({name for files in snapshot.files.values() for name in files})
+        store, folder, node = self._site.store, self._folder(snapshot), self._node
+        check_fence(store, self._number)
         target = f"{folder}/{manifests.node_folder(node)}"
-        files = upload_files(store, snapshot.folder, names_of_files, target, verify=True)
-        check_fence(store, self._attempt.number)
+        files = upload_files(store, snapshot.folder, snapshot.all_files, target, verify=True)
+        check_fence(store, self._number)
         written = manifests.NodeFiles(
             node=node,
             step=snapshot.step,
-            attempt=self._attempt.number,
+            attempt=snapshot.attempt.number,
             files=files,
             metrics=snapshot.metrics,
             best=snapshot.best,
@@ -173,26 +180,25 @@ class Checkpoints:
         store.put(f"{folder}/{manifests.node_file(node)}", written.to_json(indent=2).encode())
         self._site.metrics.checkpoint_bytes.inc(sum(file.size for file in files.values()))
 
-    def _is_kept(self, step: int) -> bool:
+    def _is_kept(self, snapshot: Snapshot) -> bool:
         """Whether this node's list of files, once written, is still there: retention removes it first."""
-        node_file = manifests.node_file(self._site.settings.node)
-        return self._site.store.size(f"{self._folder(step)}/{node_file}") is not None
+        return self._site.store.size(f"{self._folder(snapshot)}/{manifests.node_file(self._node)}") is not None
 
-    def _write_manifest(self, step: int) -> tuple[manifests.Manifest, str] | None:
-        store, folder = self._site.store, self._folder(step)
+    def _write_manifest(self, snapshot: Snapshot) -> tuple[manifests.Manifest, str] | None:
+        store, folder = self._site.store, self._folder(snapshot)
         if (found := manifests.read_manifest(store, folder)) is not None:
             return found
-        nodes = manifests.read_nodes(store, folder, self._attempt.node_indexes)
+        nodes = manifests.read_nodes(store, folder, snapshot.attempt.node_indexes)
         if nodes is None:
             return None
         manifest = manifests.compose(nodes, self._site.settings.run, self._fingerprint)
-        check_fence(store, self._attempt.number)
+        check_fence(store, self._number)
         store.create(f"{folder}/{names.FILE_MANIFEST}", manifest.to_json(indent=2).encode())
         return manifests.read_manifest(store, folder)
 
     def _enter(self, record: CheckpointRecord) -> None:
         """Ledger and retention (node 0)."""
-        store, number = self._site.store, self._attempt.number
+        store, number = self._site.store, self._number
         ledger = change_ledger(store, number, lambda ledger: ledger.with_record(record))
         resolved, kept = self._site.settings.run.resolved, self._site.settings.run.spec.checkpoints
         surplus = plan_retention(
@@ -204,27 +210,33 @@ class Checkpoints:
                 delete_checkpoint(store, number, old)
         show_ledger(self._site, ledger)
 
-    def _drop_local_copies(self, snapshot: Snapshot) -> None:
-        """Keep on this node's disk only the newest snapshot and the best, whose weights are exported at the end."""
-        self._saved.append(snapshot)
-        best = next((saved for saved in reversed(self._saved) if saved.best), None)
-        for saved in [saved for saved in self._saved if saved is not best and saved is not self._saved[-1]]:
-            self._saved.remove(saved)
-            shutil.rmtree(saved.folder, ignore_errors=True)
+    @property
+    def _newest(self) -> Attempt:
+        """The attempt that this agent follows now."""
+        return self._held.attempt or self._attempt
 
     @property
-    def _is_alone(self) -> bool:
-        return len(self._attempt.members) == 1
+    def _number(self) -> int:
+        return self._newest.number
+
+    @property
+    def _has_lost_members(self) -> bool:
+        members = self._newest.members
+        return any(members.get(node) != address for node, address in self._attempt.members.items())
 
     @property
     def _leads(self) -> bool:
-        return self._site.settings.node == self._attempt.node_indexes[0]
+        return self._node == self._newest.node_indexes[0]
 
-    def _folder(self, step: int) -> str:
-        return manifests.folder_of(step, self._attempt.number)
+    @property
+    def _node(self) -> int:
+        return self._site.settings.node
 
-    def _uri(self, step: int) -> str:
-        return f"{self._site.store.uri}/{self._folder(step)}"
+    def _folder(self, snapshot: Snapshot) -> str:
+        return manifests.folder_of(snapshot.step, snapshot.attempt.number)
+
+    def _uri(self, snapshot: Snapshot) -> str:
+        return f"{self._site.store.uri}/{self._folder(snapshot)}"
 
 
 def show_ledger(site: Site, ledger: Ledger) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from finetune_trainer.agent.held import HeldSnapshots
 from finetune_trainer.agent.launcher import Launcher
 from finetune_trainer.agent.metrics import Metrics
 from finetune_trainer.agent.progress import Board
 from finetune_trainer.agent.settings import Settings
+from finetune_trainer.agent.shared_memory import SharedMemory
 from finetune_trainer.errors import StoppedError
 from finetune_trainer.store.store import Store
 
@@ -29,6 +31,10 @@ class Site:
     board: Board
     metrics: Metrics
     launcher: Launcher
+    held: HeldSnapshots = field(default_factory=HeldSnapshots)
+    """Snapshots that lie in this pod."""
+    memory: SharedMemory = field(default_factory=lambda: SharedMemory(None, 0))
+    """Where workers put them."""
 
 
 async def unless_stopped(work: Coroutine[Any, Any, Result], stop: asyncio.Event) -> Result:

@@ -16,6 +16,7 @@ from finetune_trainer.worker.randomness import seed_everything
 from finetune_trainer.worker.ranks import Ranks
 from finetune_trainer.worker.resume import resume
 from finetune_trainer.worker.schedule import make_schedule
+from finetune_trainer.worker.snapshot import Snapshots
 from finetune_trainer.worker.state import TrainerState
 from finetune_trainer.worker.train import Run
 from finetune_trainer.worker.votes import Votes
@@ -29,6 +30,7 @@ def assemble(task: WorkerTask, ranks: Ranks, link: AgentLink) -> Run:
     engine = make_engine(load_model(materials, config), task.run, schedule, ranks, config)
     # Weights were made with one seed on all ranks; dropout has one of its own on each.
     seed_everything(task.run.spec.training.seed + ranks.rank)
+    snapshots = Snapshots(engine, task, ranks, link)
     state = resume(engine, _make_fresh_state(task, materials), task, ranks, link)
     return Run(
         materials=materials,
@@ -38,9 +40,11 @@ def assemble(task: WorkerTask, ranks: Ranks, link: AgentLink) -> Run:
         link=link,
         votes=Votes(ranks, link),
         meter=Meter(schedule, _count_flops(engine.module, materials)),
+        snapshots=snapshots,
         attempt_dir=Path(task.attempt_dir),
         state=state,
         saved_step=state.step,
+        skip_steps=frozenset(task.skip_steps),
     )
 
 

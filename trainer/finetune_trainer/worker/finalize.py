@@ -24,14 +24,18 @@ from finetune_trainer.results import FinalEvaluation
 from finetune_trainer.worker.evaluate import Evaluation, evaluate
 from finetune_trainer.worker.flops import count_parameters
 from finetune_trainer.worker.materials import DTYPES, Materials, read_model
-from finetune_trainer.worker.snapshot import BEST_FOLDER
+from finetune_trainer.worker.snapshot_files import SnapshotFiles
 from finetune_trainer.worker.train import Run
 from finetune_trainer.worker.votes import Signal
-from finetune_trainer.worker.weights import FILE_WEIGHTS, WEIGHTS_FOLDER, gather_weights, read_weights, write_weights
+from finetune_trainer.worker.weights import FILE_WEIGHTS, WEIGHTS_FOLDER, read_weights, save_weights
 
 logger = logging.getLogger(__name__)
 
 EXPORT_FOLDER: Final = "export"
+BEST_FOLDER: Final = "best"
+"""Beside the folders of attempts: weights of the best steps, kept by the agent, each in <checkpoint>/weights."""
+LAST_FOLDER: Final = "last"
+"""Weights of the last step, where the best ones are lost."""
 FILE_EVALUATION: Final = "evaluation.json"
 WORST_SHOWN: Final = 20
 PACKAGES: Final = ("torch", "transformers", "deepspeed", "datasets", "peft", "tokenizers", "safetensors")
@@ -66,21 +70,22 @@ def finalize(run: Run, earlier: tuple[Path, ...], began: float) -> FinalEvaluati
 
 def _find_best_weights(run: Run, earlier: tuple[Path, ...]) -> Path:
     """Folder of the best weights; where they are lost, the last ones take their place and a warning says so."""
-    here = run.attempt_dir / BEST_FOLDER
-    known = (here, *(path for folder in earlier for path in (folder / WEIGHTS_FOLDER, folder)))
-    found = next((path for path in known if (path / FILE_WEIGHTS).is_file()), None)
+    here = run.snapshots.find_weights(run.state.best.step)
+    kept = (run.attempt_dir.parent / BEST_FOLDER).glob(f"step-{run.state.best.step:08d}-a*")
+    known = (path for folder in (*kept, *earlier) for path in (folder / WEIGHTS_FOLDER, folder))
+    found = next((path for path in (*([here] if here else []), *known) if (path / FILE_WEIGHTS).is_file()), None)
+    last = run.attempt_dir / LAST_FOLDER
     if run.ranks.broadcast(found is not None):
-        return found or here
-    weights = gather_weights(run.engine.module, keep=run.ranks.is_first)
+        return found or last
+    save_weights(run.engine.module, SnapshotFiles(), last / FILE_WEIGHTS, keep=run.ranks.is_first)
     if run.ranks.is_first:
-        write_weights(weights, here)
         run.link.send(
             Warned(
                 message=f"the best weights, of step {run.state.best.step}, were not found; the last ones, of step "
                 f"{run.state.step}, are exported"
             )
         )
-    return here
+    return last
 
 
 def _export(materials: Materials, best: Path, folder: Path) -> None:

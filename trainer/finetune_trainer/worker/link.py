@@ -36,6 +36,7 @@ class AgentLink:
         self._connection = connection
         self._stop = threading.Event()
         self._fetched: queue.SimpleQueue[Fetched] = queue.SimpleQueue()
+        self._released: queue.SimpleQueue[Released] = queue.SimpleQueue()
         self._last: tuple[WorkerPhase, float] = ("starting", 0.0)
         threading.Thread(target=self._listen, name="agent-link", daemon=True).start()
 
@@ -66,11 +67,17 @@ class AgentLink:
                 if (fetched := self._fetched.get(timeout=1.0)).name == name:
                     return fetched
 
+    def take_released(self) -> list[Released]:
+        """What the agent has released since the last time."""
+        return [self._released.get() for _ in range(self._released.qsize())]
+
     def _take(self, message: Stop | Released | Fetched) -> None:
         if isinstance(message, Stop):
             self._stop.set()
         elif isinstance(message, Fetched):
             self._fetched.put(message)
+        else:
+            self._released.put(message)
 
     def _listen(self) -> None:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 from pathlib import Path
 
 import torch
@@ -24,9 +25,12 @@ class MappedFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lock = threading.Lock()
+        """Held while the file is written or touched: it may shrink in between, and then its pages are gone."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         self._view = torch.empty(0, dtype=torch.uint8)
+        self._is_written = False
 
     def reserve(self, size: int) -> Tensor:
         """The first `size` bytes of the file as a tensor of bytes. Raises OSError where there is no room."""
@@ -40,17 +44,18 @@ class MappedFile:
         """Put the tail behind the first `size` bytes; the file ends there."""
         os.pwrite(self._descriptor, tail, size)
         os.ftruncate(self._descriptor, size + len(tail))
+        self._is_written = True
         if size + len(tail) < len(self._view):
             self._view = self._view[:size]
 
     def touch(self, size: int) -> None:
-        """Meet every page once, so that the first copy does not have to. Changes nothing, whoever writes meanwhile."""
-        body = self.reserve(size)
-        int(body[::PAGE_BYTES].sum())
+        """Meet every page once, so that the first copy does not have to; nothing happens once it was written.
 
-    def close(self) -> None:
-        """Let go of the file; it stays where it is."""
-        os.close(self._descriptor)
+        Raises OSError where there is no room.
+        """
+        with self.lock:
+            if not self._is_written:
+                int(self.reserve(size)[::PAGE_BYTES].sum())
 
     def _is_allocated(self, size: int) -> bool:
         status = os.fstat(self._descriptor)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from finetune_trainer.worker.tensor_files import read_state
+
 
 def seed_everything(seed: int) -> None:
     """Seed Python, numpy and torch (all devices)."""
@@ -24,7 +26,7 @@ def seed_for_step(seed: int, step: int, rank: int) -> None:
 
 
 def capture_states(device: torch.device) -> dict[str, Any]:
-    """States of all generators, as tensors and plain numbers that `torch.load(weights_only=True)` reads."""
+    """States of all generators, as tensors and plain numbers."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     version, internal, next_gauss = random.getstate()
     states: dict[str, Any] = {
@@ -48,11 +50,6 @@ def restore_states(states: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
-def write_states(path: Path, device: torch.device) -> None:
-    """Write the states of all generators into a file."""
-    torch.save(capture_states(device), path)
-
-
 def read_states(path: Path, device: torch.device) -> None:
-    """Set all generators from a file of `write_states`."""
-    restore_states(torch.load(path, weights_only=True), device)
+    """Set all generators from a state file (tensor_files.py) of `capture_states`. Raises FineTuneError."""
+    restore_states(read_state(path), device)

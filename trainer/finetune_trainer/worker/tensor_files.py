@@ -79,9 +79,14 @@ def plan_layout(state: Any) -> Layout:
 
 def write_state(state: Any, file: MappedFile) -> None:
     """Write a state into a file, which is complete when this returns. Raises OSError where there is no room."""
-    layout = plan_layout(state)
-    copy_tensors(dict(zip(layout.offsets, layout.tensors, strict=True)), file.reserve(layout.size))
-    file.finish(layout.size, layout.make_tail())
+    write_layout(plan_layout(state), file)
+
+
+def write_layout(layout: Layout, file: MappedFile) -> None:
+    """The same for a layout that is there already."""
+    with file.lock:
+        copy_tensors(dict(zip(layout.offsets, layout.tensors, strict=True)), file.reserve(layout.size))
+        file.finish(layout.size, layout.make_tail())
 
 
 def copy_tensors(tensors: Mapping[int, Tensor], body: Tensor) -> None:
@@ -106,6 +111,13 @@ def copy_tensors(tensors: Mapping[int, Tensor], body: Tensor) -> None:
 def align(offset: int) -> int:
     """The next offset at which a tensor may begin."""
     return -(-offset // ALIGNMENT) * ALIGNMENT
+
+
+def is_state_file(path: Path) -> bool:
+    """Whether a file ends as a state file does."""
+    with path.open("rb") as file:
+        file.seek(-min(len(MAGIC), path.stat().st_size), io.SEEK_END)
+        return file.read() == MAGIC
 
 
 def read_state(path: Path) -> Any:

@@ -18,7 +18,7 @@ from finetune_trainer.worker.materials import Materials
 from finetune_trainer.worker.meter import Meter
 from finetune_trainer.worker.ranks import Ranks
 from finetune_trainer.worker.schedule import Schedule
-from finetune_trainer.worker.snapshot import write_snapshot
+from finetune_trainer.worker.snapshot import Snapshots
 from finetune_trainer.worker.state import TrainerState, add_points
 from finetune_trainer.worker.steps import Step, pass_over, prepare_steps, train_step
 from finetune_trainer.worker.votes import Signal, Votes
@@ -37,6 +37,7 @@ class Run:
     link: AgentLink
     votes: Votes
     meter: Meter
+    snapshots: Snapshots
     attempt_dir: Path
     state: TrainerState
     saved_step: int
@@ -85,6 +86,7 @@ def iterate_steps(run: Run) -> Iterator[int]:
         signal = run.votes.poll(_wants_save(run))
         if run.schedule.logs_at(step.number):
             _log(run, learning_rate)
+        run.snapshots.prepare(run.state)
         if _act_between_steps(run, signal):
             run.engine.train()
             since = time.monotonic()
@@ -172,11 +174,14 @@ def describe_figures(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if "/" not in name)
 
 
-def _save(run: Run) -> None:
+def _save(run: Run, *, stopping: bool = False) -> None:
     # No checkpoint may hold what came after a loss that is not a number.
     run.state = run.guard.read(run.state)
-    run.meter.save_stall_seconds += write_snapshot(run.engine, run.state, run.attempt_dir, run.ranks, run.link)
-    run.saved_step, run.saved_at = run.state.step, time.monotonic()
+    began = time.monotonic()
+    if run.snapshots.write(run.state, stopping=stopping):
+        run.saved_step = run.state.step
+    run.saved_at = time.monotonic()
+    run.meter.save_stall_seconds += run.saved_at - began
 
 
 def _stop(run: Run) -> None:
@@ -184,7 +189,7 @@ def _stop(run: Run) -> None:
     run.votes.settle()
     run.link.beat("stopping", run.state.step)
     if run.state.step > run.saved_step:
-        _save(run)
+        _save(run, stopping=True)
     raise StoppedError(f"stopped after step {run.state.step}; the next attempt goes on from there")
 
 
@@ -199,6 +204,7 @@ def _evaluate(run: Run, part: str) -> Evaluation:
         if run.votes.poll() is Signal.STOP:
             _stop(run)
 
+    run.link.beat("evaluating", run.state.step)
     return evaluate(run.engine.module, run.materials.parts[part], run.materials, run.ranks, after_batch)
 
 
