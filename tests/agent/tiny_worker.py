@@ -2,6 +2,7 @@
 
 What it shall do wrong stands in `behaviour.json` of its data folder: {"rank": 0, "step": 3, "how": "kill" | "raise" |
 "user-error" | "out-of-memory" | "hang"}. With several ranks a failing one makes the others report a lost peer.
+"halt" (SIGSTOP) and "sleep" (with "stage") stop one rank without a word, and the others wait for it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from finetune_contract.document import Document
 from finetune_contract.progress import EvaluationResult, StepProgress
 from finetune_trainer.errors import DataError, OutOfMemoryError, PeerLostError, StoppedError
+from finetune_trainer.marks import Marker
 from finetune_trainer.messages import (
     AgentEnvelope,
     Envelope,
@@ -40,6 +42,7 @@ from finetune_trainer.messages import (
 from tests.publish.make import make_final
 
 STEP_SECONDS = 0.02
+FOREVER = 3600.0
 EVALUATE_EVERY = 5
 SHARD_BYTES = 100_000
 
@@ -66,6 +69,7 @@ class _Worker:
     def __init__(self, task: WorkerTask, connection: Connection) -> None:
         self.task = task
         self._connection = connection
+        self._marker = Marker(task.marks_file, task.local_rank)
         self._stop = threading.Event()
         self._fetched: queue.SimpleQueue[Fetched] = queue.SimpleQueue()
         self._behaviour: dict[str, Any] = {}
@@ -87,8 +91,10 @@ class _Worker:
                 self._save(state, {})
                 raise StoppedError("stopped")
             state = State(step=state.step + 1, samples=state.samples + 8)
+            self._marker.enter("forward", state.step)
             time.sleep(STEP_SECONDS)
             self._misbehave(state.step)
+            self._marker.finish_step(STEP_SECONDS)
             self._tell(state, last)
             if state.step % EVALUATE_EVERY == 0 or state.step == last:
                 self._save(state, {"f1": state.step / (last + 1)})
@@ -174,6 +180,9 @@ class _Worker:
         if self._behaviour.get("step") != step:
             return
         if self._behaviour["rank"] != self.task.rank:
+            if self._behaviour["how"] in {"halt", "sleep"}:
+                self._marker.enter("waiting")
+                time.sleep(FOREVER)
             raise PeerLostError("another worker is gone")
         match self._behaviour["how"]:
             case "kill":
@@ -185,6 +194,11 @@ class _Worker:
                 raise DataError("row 7 has no label; remove it")
             case "out-of-memory":
                 raise OutOfMemoryError("memory did not suffice")
+            case "halt":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case "sleep":
+                self._marker.enter(self._behaviour["stage"])
+                time.sleep(FOREVER)
             case "hang":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 signal.pause()

@@ -75,7 +75,7 @@ async def _serve(settings: Settings, trusted_environment: Mapping[str, str], lau
     loop.set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="agent"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, terminated.set)
-    board = Board(settings.run.job.uid, settings.node, settings.role)
+    board = Board(settings.run.job.uid, settings.node, settings.role, host=settings.machine)
     metrics = Metrics(settings.run, settings.node, find_peak_flops())
     runner = await start_server(board, metrics, settings.host, settings.port, told)
     store = Store.open(settings.run.job_uri, trusted_environment)

@@ -21,8 +21,10 @@ from finetune_trainer.agent.publication import await_outcome, publish
 from finetune_trainer.agent.rank_log import RankLog
 from finetune_trainer.agent.resume import make_offers
 from finetune_trainer.agent.site import Site, unless_stopped
+from finetune_trainer.agent.stopping import SAVING_SHARE, UPLOADING_SHARE, find_grace, finish_within, stop_workers
 from finetune_trainer.agent.tasks import make_tasks
 from finetune_trainer.agent.verdict import find_first_failure
+from finetune_trainer.agent.watch import Watched, watch_hangs
 from finetune_trainer.agent.workers import Workers
 from finetune_trainer.errors import FineTuneError, ReportedError, StoppedError, StorageAccessError, StorageError
 from finetune_trainer.messages import FetchCheckpoint, Resumed, SnapshotReady, WorkerMessage
@@ -33,7 +35,7 @@ from finetune_trainer.store.outcome import read_outcome
 
 logger = logging.getLogger(__name__)
 
-PEER_SECONDS = 10.0
+PEER_SECONDS = 2.0
 """How long the other local workers get to say what they saw, once one has failed."""
 
 
@@ -56,17 +58,18 @@ async def follow_attempt(site: Site, attempt: Attempt, stop: asyncio.Event) -> N
 async def _run(site: Site, attempt: Attempt, stop: asyncio.Event) -> None:
     leads = site.settings.node == attempt.node_indexes[0]
     await unless_stopped(touch_store(site, attempt), stop)
-    if (outcome := await asyncio.to_thread(read_outcome, site.store)) is not None:
+    if (outcome := await unless_stopped(asyncio.to_thread(read_outcome, site.store), stop)) is not None:
         site.board.finish(outcome)
         return
     if leads:
-        await asyncio.to_thread(_take_over, site, attempt)
+        await unless_stopped(asyncio.to_thread(_take_over, site, attempt), stop)
     pointer = await unless_stopped(prepare(site) if leads else await_pointer(site), stop)
     site.board.set_data(pointer.summary)
     inputs = await unless_stopped(fetch_inputs(site, attempt, pointer), stop)
     await train(site, attempt, pointer, inputs, stop)
     if leads:
-        site.board.finish(await publish(site, attempt, pointer, inputs))
+        publishing, left = publish(site, attempt, pointer, inputs), "asked to stop; the next attempt publishes"
+        site.board.finish(await finish_within(publishing, stop, find_grace(site) * SAVING_SHARE, left))
     else:
         site.board.finish(await unless_stopped(await_outcome(site), stop))
 
@@ -112,10 +115,11 @@ async def train(site: Site, attempt: Attempt, pointer: PreparedPointer, inputs: 
     if offers and offers[0].path is None:
         delivery.begin(offers[0].name)
     try:
-        await workers.start(tasks, lambda rank: _open_log(site, attempt, rank))
+        await unless_stopped(workers.start(tasks, lambda rank: _open_log(site, attempt, rank)), stop)
         checkpoints.release_to(workers.send)
-        stopped = await _watch(site, workers, checkpoints, stop)
-        await checkpoints.drain()
+        stopped = await _watch(site, attempt, workers, checkpoints, stop)
+        left = "asked to stop; the last checkpoint was not uploaded in time, the one before counts"
+        await finish_within(checkpoints.drain(), stop, find_grace(site) * UPLOADING_SHARE, left)
     finally:
         await workers.terminate()
         await delivery.close()
@@ -124,42 +128,44 @@ async def train(site: Site, attempt: Attempt, pointer: PreparedPointer, inputs: 
         raise StoppedError("asked to stop; the checkpoint is verified")
 
 
-async def _watch(site: Site, workers: Workers, checkpoints: Checkpoints, stop: asyncio.Event) -> bool:
+async def _watch(site: Site, attempt: Attempt, workers: Workers, checkpoints: Checkpoints, stop: asyncio.Event) -> bool:
     """Wait for the workers' end, and say whether they stopped. Raises ReportedError, or what broke the checkpoints."""
+    alone = len(attempt.members) == 1
     ending = asyncio.ensure_future(workers.wait(PEER_SECONDS))
-    patience = asyncio.ensure_future(_stop_when_asked(site, workers, stop))
+    hanging = asyncio.ensure_future(watch_hangs(workers, _find_watched(site, attempt, alone=alone)))
+    patience = asyncio.ensure_future(stop_workers(site, workers, stop, alone=alone))
     try:
-        watched: list[asyncio.Future[Any]] = [ending, patience, checkpoints.broken]
+        watched: list[asyncio.Future[Any]] = [ending, hanging, patience, checkpoints.broken]
         await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
         if checkpoints.broken.done():
             raise checkpoints.broken.result()
-        if patience.done() and not ending.done():
-            await workers.terminate()
+        if not ending.done():
+            await workers.kill()
+            if hanging.done():
+                raise ReportedError(hanging.result())
+            patience.result()
             return True
         ends = await ending
     finally:
-        ending.cancel()
-        patience.cancel()
+        for waiting in (ending, hanging, patience):
+            waiting.cancel()
+        await asyncio.gather(ending, hanging, patience, return_exceptions=True)
     failure = find_first_failure(ends, site.settings.node)
+    if failure is not None and stop.is_set() and failure.failure_class == FailureClass.PEER_LOST:
+        site.board.warn("another node did not wait for this one to stop; the last complete checkpoint counts")
+        return True
     if failure is not None:
         raise ReportedError(failure)
     return any(end.exit_code == WorkerExit.STOPPED for end in ends)
 
 
-async def _stop_when_asked(site: Site, workers: Workers, stop: asyncio.Event) -> None:
-    """Pass the wish on, and return when the workers have had their time."""
-    await stop.wait()
-    site.board.enter("Stopping")
-    workers.stop()
-    await asyncio.sleep(find_stop_seconds(site))
-    site.board.warn("the workers did not agree on a step to stop at; the last complete checkpoint counts")
-
-
-def find_stop_seconds(site: Site) -> float:
-    """How long workers may take to save and end: the shorter grace, less what uploading and telling need."""
-    spec = site.settings.run.spec
-    grace = min(spec.lifecycle.stop_grace_seconds, spec.pod.termination_grace_period_seconds)
-    return max(5.0, grace * 0.6)
+def _find_watched(site: Site, attempt: Attempt, *, alone: bool) -> Watched:
+    return Watched(
+        node=site.settings.node,
+        attempt_dir=site.settings.attempt_dir(attempt.number),
+        timeouts=site.settings.run.spec.failure_policy.timeouts,
+        alone=alone,
+    )
 
 
 def _open_log(site: Site, attempt: Attempt, rank: int) -> RankLog:

@@ -13,10 +13,15 @@ import signal
 import sys
 import threading
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 
-def enter(target: str, task_json: str, connection: Connection, output: Connection, agent: int) -> None:
+def enter(
+    target: str, task_json: str, connection: Connection, output: Connection, *, agent: int, stack_file: str
+) -> None:
     """Send the output to the agent and call `target`, a function's dotted path, with the task and the connection."""
+    # Before anything else: a worker that has not registered it would die of the agent's question.
+    faulthandler.register(signal.SIGUSR1, file=Path(stack_file).open("a"), all_threads=True)  # noqa: SIM115
     os.setsid()  # one group a worker, so that what it has started ends with it
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)

@@ -48,21 +48,25 @@ class Launcher:
         multiprocessing.get_context("forkserver").set_forkserver_preload(list(self.preload))
         forkserver.ensure_running()
 
-    async def launch(self, task_json: str, rank: int) -> Launched:
-        """Fork one worker; waits for the imports if they are not done. Raises FineTuneError."""
+    async def launch(self, task_json: str, rank: int, stack_file: str) -> Launched:
+        """Fork one worker; waits for the imports if they are not done. Raises FineTuneError.
+
+        On SIGUSR1 the worker writes its Python stack into `stack_file`.
+        """
         try:
-            return await asyncio.to_thread(self._launch, task_json, rank)
+            return await asyncio.to_thread(self._launch, task_json, rank, stack_file)
         except (OSError, EOFError) as error:
             raise FineTuneError(
                 f"worker {rank} could not be started ({error!r}): the launcher ended; its last lines in the log say why"
             ) from error
 
-    def _launch(self, task_json: str, rank: int) -> Launched:
+    def _launch(self, task_json: str, rank: int, stack_file: str) -> Launched:
         context = multiprocessing.get_context("forkserver")
         ours, theirs = context.Pipe(duplex=True)
         reader, writer = context.Pipe(duplex=False)
-        arguments = (self.target, task_json, theirs, writer, os.getpid())
-        process = context.Process(target=enter, args=arguments, name=f"worker-{rank}")
+        arguments = (self.target, task_json, theirs, writer)
+        surroundings = {"agent": os.getpid(), "stack_file": stack_file}
+        process = context.Process(target=enter, args=arguments, kwargs=surroundings, name=f"worker-{rank}")
         try:
             process.start()
         finally:

@@ -47,8 +47,12 @@ MOST_WARNINGS: Final = 50
 class Board:
     """The state behind GET /progress."""
 
-    def __init__(self, job_uid: str, node: int, role: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, job_uid: str, node: int, role: str, *, host: str | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`host`: Kubernetes node, which failures are told to have happened on."""
         self._clock = clock
+        self._host = host
         self._state = Progress(job_uid=job_uid, node=node, role=role)
         self._ranks: dict[int, RankHeartbeat] = {}
         self._warnings: deque[str] = deque(maxlen=MOST_WARNINGS)
@@ -131,7 +135,8 @@ class Board:
     def fail(self, failure: Failure) -> None:
         """News: this attempt failed here. The first failure stands."""
         if self._state.failure is None:
-            self._update(phase="Failed", news=True, failure=failure)
+            known = failure if failure.host is not None else failure.model_copy(update={"host": self._host})
+            self._update(phase="Failed", news=True, failure=known)
 
     def stopped(self) -> None:
         """News: this attempt ended as it was asked to."""

@@ -30,6 +30,8 @@ class Settings:
     host: str
     """Address that the HTTP server binds."""
     port: int
+    machine: str | None
+    """Kubernetes node; None in local runs."""
     termination_log: Path | None
     """Where Kubernetes looks for the termination message; None in local runs."""
 
@@ -54,6 +56,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         role=names.ROLE_PREPARE if role == names.ROLE_PREPARE else names.ROLE_TRAINER,
         host="" if environment.get(names.ENV_POD_IP) else "127.0.0.1",
         port=_read_number(environment, names.ENV_PORT, names.AGENT_PORT),
+        machine=environment.get(names.ENV_NODE_NAME) or None,
         termination_log=Path(termination_log) if termination_log else None,
     )
 

@@ -9,6 +9,7 @@ from typing import Final
 from finetune_contract.exits import FailureClass, WorkerExit, classify_exit
 from finetune_contract.names import Reason
 from finetune_contract.progress import Failure
+from finetune_trainer.marks import Mark
 
 _EXPLANATIONS: Final = {
     FailureClass.USER: (Reason.USER_ERROR, "a setting or the data cannot be used; its last lines say which"),
@@ -44,21 +45,25 @@ class WorkerEnd:
     """The agent ended it because another had failed, or because it did not stop."""
     memory_killed: bool = False
     """The kernel has killed a process of this pod for memory since the worker began."""
+    mark: Mark | None = None
+    """What it was doing."""
 
 
 def find_first_failure(ends: Sequence[WorkerEnd], node: int) -> Failure | None:
     """The earliest failure that is not merely another's consequence; None when no worker failed."""
     failures = [describe_failure(end, node) for end in ends if _has_failed(end)]
-    causes = [failure for failure in failures if failure.failure_class != FailureClass.PEER_LOST]
+    causes = [failure for failure in failures if not failure.secondary]
     return min(causes or failures, key=lambda failure: failure.at, default=None)
 
 
 def describe_failure(end: WorkerEnd, node: int) -> Failure:
     """One worker's failure: in its own words where it had any, else by its exit code."""
+    place = {"phase": end.mark.stage, "step": end.mark.step} if end.mark else {}
     if end.failure is not None:
-        known = {"node": node, "rank": end.rank, "exit_code": end.exit_code, "last_lines": end.last_lines}
+        known = {"node": node, "rank": end.rank, "exit_code": end.exit_code, "last_lines": end.last_lines, **place}
         missing = {name: value for name, value in known.items() if getattr(end.failure, name) in (None, ())}
-        return end.failure.model_copy(update=missing)
+        secondary = end.failure.secondary or end.failure.failure_class == FailureClass.PEER_LOST
+        return end.failure.model_copy(update={**missing, "secondary": secondary})
     failure_class = _classify(end)
     reason, explanation = _EXPLANATIONS[failure_class]
     if end.exit_code == -9 and failure_class == FailureClass.CODE:
@@ -72,8 +77,9 @@ def describe_failure(end: WorkerEnd, node: int) -> Failure:
         rank=end.rank,
         exit_code=end.exit_code,
         last_lines=end.last_lines,
+        secondary=failure_class == FailureClass.PEER_LOST,
         at=end.at,
-    )
+    ).model_copy(update=place)
 
 
 def _has_failed(end: WorkerEnd) -> bool:

@@ -13,13 +13,16 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from finetune_contract.progress import Failure
 from finetune_trainer.agent.cgroup import count_oom_kills
 from finetune_trainer.agent.launcher import Launched, Launcher
 from finetune_trainer.agent.rank_log import RankLog
+from finetune_trainer.agent.stacks import stack_file
 from finetune_trainer.agent.verdict import WorkerEnd
+from finetune_trainer.marks import Mark, read_marks
 from finetune_trainer.messages import (
     AgentEnvelope,
     Envelope,
@@ -40,13 +43,22 @@ READ_BYTES = 65_536
 
 @dataclass
 class _Worker:
-    rank: int
+    task: WorkerTask
     launched: Launched
     log: RankLog
     oom_kills: int
     end: asyncio.Future[WorkerEnd]
     failure: Failure | None = None
     ended_by_agent: bool = field(default=False)
+
+    @property
+    def rank(self) -> int:
+        return self.task.rank
+
+    def read_mark(self) -> Mark | None:
+        """What it is doing, or was doing when it ended."""
+        marks = read_marks(Path(self.task.marks_file), self.task.local_rank + 1)
+        return marks[self.task.local_rank]
 
 
 class Workers:
@@ -61,14 +73,17 @@ class Workers:
     async def start(self, tasks: Sequence[WorkerTask], log_of: Callable[[int], RankLog]) -> None:
         """Fork one worker a task. Raises FineTuneError when one cannot be started."""
         for task in tasks:
-            starting = asyncio.ensure_future(self._launcher.launch(task.to_json(), task.rank))
+            Path(task.marks_file).unlink(missing_ok=True)
+        for task in tasks:
+            stack = str(stack_file(Path(task.attempt_dir), task.rank))
+            starting = asyncio.ensure_future(self._launcher.launch(task.to_json(), task.rank, stack))
             try:
                 launched = await asyncio.shield(starting)
             except asyncio.CancelledError:
                 # The thread goes on: the worker must be known, so that it can be ended.
-                self._watch(task.rank, await starting, log_of(task.rank))
+                self._watch(task, await starting, log_of(task.rank))
                 raise
-            self._watch(task.rank, launched, log_of(task.rank))
+            self._watch(task, launched, log_of(task.rank))
 
     async def wait(self, patience: float) -> tuple[WorkerEnd, ...]:
         """Wait until all have ended. Once one has failed the others get `patience` seconds, then they are ended."""
@@ -98,7 +113,7 @@ class Workers:
 
     async def terminate(self) -> None:
         """End every worker and what it has started: SIGTERM, then SIGKILL. Returns when they are gone."""
-        alive = [worker for worker in self._workers if not worker.end.done()]
+        alive = self._alive
         for worker in alive:
             worker.ended_by_agent = True
             _send_signal(worker, signal.SIGTERM)
@@ -110,9 +125,32 @@ class Workers:
         if alive:
             await asyncio.wait([worker.end for worker in alive])
 
-    def _watch(self, rank: int, launched: Launched, log: RankLog) -> None:
+    async def kill(self) -> None:
+        """End every worker at once: one that has hung would not hear of SIGTERM."""
+        alive = self._alive
+        for worker in alive:
+            worker.ended_by_agent = True
+            _send_signal(worker, signal.SIGKILL)
+        if alive:
+            await asyncio.wait([worker.end for worker in alive])
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """Rank -> process id of the workers that have not ended."""
+        pids = {worker.rank: worker.launched.process.pid for worker in self._alive}
+        return {rank: pid for rank, pid in pids.items() if pid is not None}
+
+    def read_marks(self, since: float) -> dict[int, Mark]:
+        """Rank -> what it is doing, of the workers that have not ended; one that has not begun starts since then."""
+        return {worker.rank: worker.read_mark() or Mark(since, "starting", 0) for worker in self._alive}
+
+    @property
+    def _alive(self) -> list[_Worker]:
+        return [worker for worker in self._workers if not worker.end.done()]
+
+    def _watch(self, task: WorkerTask, launched: Launched, log: RankLog) -> None:
         loop = asyncio.get_running_loop()
-        worker = _Worker(rank, launched, log, count_oom_kills(), loop.create_future())
+        worker = _Worker(task, launched, log, count_oom_kills(), loop.create_future())
         self._workers.append(worker)
         os.set_blocking(launched.output.fileno(), False)
         loop.add_reader(launched.output.fileno(), self._read_output, worker)
@@ -178,6 +216,7 @@ class Workers:
             last_lines=worker.log.last_lines,
             ended_by_agent=worker.ended_by_agent,
             memory_killed=count_oom_kills() > worker.oom_kills,
+            mark=worker.read_mark(),
         )
 
 
