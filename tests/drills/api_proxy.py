@@ -62,6 +62,8 @@ class Fault:
     """The API server has carried the request out before."""
     hang: bool = False
     """Keep the client waiting until it gives up; otherwise its connection is reset."""
+    within: bool = False
+    """The status is told as an event of a watch that begins well."""
 
 
 CONFLICT: Final = Fault("409", 409)
@@ -71,7 +73,8 @@ BROKEN: Final = Fault("500", 500)
 BUSY: Final = Fault("503", 503)
 SILENT: Final = Fault("no answer", hang=True)
 SILENT_AFTER: Final = Fault("carried out, no answer", reached=True, hang=True)
-RESET: Final = Fault("connection reset before", reached=False)
+GONE_WITHIN: Final = Fault("410 within the watch", 410, within=True)
+RESET: Final = Fault("connection reset before")
 RESET_AFTER: Final = Fault("connection reset after", reached=True)
 
 
@@ -196,6 +199,8 @@ class ApiProxy:
         if fault.status:
             headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after is not None else {}
             status = {"kind": "Status", "status": "Failure", "code": fault.status, "message": f"drill: {fault.name}"}
+            if fault.within:
+                return web.json_response({"type": "ERROR", "object": status})
             return web.json_response(status, status=fault.status, headers=headers)
         while fault.hang and not _is_closed(request) and not self._stop.is_set():
             await asyncio.sleep(0.05)
