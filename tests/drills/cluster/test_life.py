@@ -46,7 +46,7 @@ def _await_recovery(job: WatchedJob, sighting: Sighting, said: str) -> None:
     mended = time.time()
     sighting.recovery_seconds = job.await_training() - mended
     sighting.seen = said[:150]
-    assert job.look().status["phase"] == "Running"
+    job.await_status(lambda status: status["phase"] == "Running", "says that it runs")
 
 
 IMAGE = Drill("image missing", "spec.pod.image does not exist", "said with the image's name; no restart storm")
@@ -69,12 +69,12 @@ SCHEDULE = Drill("unschedulable", "the node is cordoned, then uncordoned", "said
 
 def test_pods_that_find_no_node_are_said_and_start_when_there_is_one(ground: DrillGround) -> None:
     with rehearse(SCHEDULE) as sighting:
-        ground.system("cordon", "--all")
+        ground.system("cordon", "-l", "kubernetes.io/hostname")
         try:
             job = _apply(ground, "schedule")
             said = _await_words(job, "unschedulable")
         finally:
-            ground.system("uncordon", "--all")
+            ground.system("uncordon", "-l", "kubernetes.io/hostname")
         _await_recovery(job, sighting, said)
 
 

@@ -52,7 +52,7 @@ class WatchedJob:
 
     def look(self) -> Look:
         """The job now."""
-        status = self.ground.kubectl.get("ftj", self.name).get("status", {})
+        status = {"phase": "Pending", **self.ground.kubectl.get("ftj", self.name).get("status", {})}
         pods = self.ground.kubectl.list("pods", f"finetune.dev/job={self.name},finetune.dev/role=trainer")
         alive = [
             pod
