@@ -38,7 +38,11 @@ def cases() -> list[Any]:
 def make_sized_run(world_size: int, method: str, zero_stage: int) -> RunConfig:
     """One process a node, micro-batches to accumulate, weight decay on one group of parameters only."""
     return make_run(
-        spec={"strategy": {"method": method}, "training": {"weightDecay": 0.1}, "checkpoints": {"everySteps": 3}},
+        spec={
+            "strategy": {"method": method, "lora": {"dropout": 0.0}} if method == "lora" else {"method": method},
+            "training": {"weightDecay": 0.1},
+            "checkpoints": {"everySteps": 3},
+        },
         world_size=world_size,
         nodes=world_size,
         zero_stage=zero_stage,
