@@ -138,7 +138,8 @@ def describe_stage(stage: Stage | None, progress: Progress) -> str:
         case "prepare":
             return describe_preparation(progress.preparation, progress.data)
         case "train":
-            return describe_training(progress.phase, progress.step, progress.metrics)
+            words = describe_training(progress.phase, progress.step, progress.metrics)
+            return f"{words}  attempt {progress.attempt}" if progress.attempt > 1 else words
         case "evaluate":
             evaluation = progress.outcome.evaluation if progress.outcome else None
             return f"test {describe_metrics(evaluation.test)}" if evaluation and evaluation.test else ""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from finetune_cli.errors import RunError
 from finetune_contract import names
-from finetune_contract.attempt import Attempt, Endpoint
 from finetune_contract.progress import CheckpointRecord, Outcome
 from finetune_contract.run import RunConfig
 from finetune_contract.spec import FineTuneJobSpec
@@ -90,20 +89,6 @@ def find_changes(old: FineTuneJobSpec, new: FineTuneJobSpec) -> tuple[str, ...]:
         before.pop(field, None)
         after.pop(field, None)
     return tuple(_compare(before, after, "spec"))
-
-
-def plan_attempt(earlier: EarlierRuns, address: str, port: int) -> Attempt:
-    """The next attempt on this machine; only checkpoints of the ledger are trusted."""
-    return Attempt(
-        number=earlier.attempt + 1,
-        members={"0": address},
-        master=Endpoint(host=address, port=port),
-        checkpoints={
-            names.checkpoint_folder(record.step, record.attempt): record.digest
-            for record in earlier.checkpoints
-            if record.digest
-        },
-    )
 
 
 def _compare(before: Any, after: Any, path: str) -> list[str]:

@@ -1,82 +1,109 @@
 """Plays the operator's part for one attempt on this machine: follows the agent, passes on a stop, hears the end.
 
-The agent's answers are the only source of truth; what the end means is verdict.py's.
+The agent's answers are the only source of truth; what the end means is verdict.py's, what follows restarts.py's.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from finetune_cli.agent_process import AgentProcess
 from finetune_cli.display import Display
+from finetune_cli.local_attempts import describe_resume, note
 from finetune_cli.output import talk
 from finetune_cli.run_folder import RunFolder
-from finetune_cli.stop_request import StopRequest
+from finetune_cli.stop_signals import StopSignals
 from finetune_contract import names
-from finetune_contract.attempt import Attempt
-from finetune_contract.attempt import StopRequest as StopAnnotation
-from finetune_contract.progress import Progress
-from finetune_contract.spec.lifecycle import LifecycleSpec
+from finetune_contract.attempt import StopRequest
+from finetune_contract.progress import AgentPhase, Failure, Progress
+from finetune_contract.run import RunConfig
+from finetune_contract.status import FineTuneJobStatus
 
 POLL_SECONDS: Final = 0.25
 FINISH_SECONDS: Final = 30.0
 """An agent that has been told to finish exits at once; one that does not is killed after this."""
+_BEFORE_TRAINING: Final[tuple[AgentPhase, ...]] = ("Idle", "Preparing", "Starting")
+
+
+@dataclass
+class LocalRun:
+    """A run under way on this machine; `status` is replaced as it goes on."""
+
+    run: RunConfig
+    folder: RunFolder
+    display: Display
+    signals: StopSignals
+    status: FineTuneJobStatus
+    """Its attempts, as the operator would keep them."""
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds_late(self) -> float:
+        """Seconds since lifecycle.activeDeadlineSeconds were over; negative before, and always where there is none."""
+        deadline = self.run.spec.lifecycle.active_deadline_seconds
+        return time.monotonic() - self.began - deadline if deadline is not None else -math.inf
 
 
 @dataclass(frozen=True)
-class AttemptEnd:
+class LastWord:
     """How an attempt ended, as far as it can be seen from outside."""
 
     progress: Progress | None
-    """The agent's last answer; None when it never answered."""
+    """The agent's last answer of this attempt; None when it never gave one."""
     exit_code: int | None = None
-    """Exit code of an agent that ended by itself; None where it was told to finish."""
+    """Exit code of an agent that ended by itself; None where it goes on."""
     killed: bool = False
     """The user insisted, or the checkpoint took longer than lifecycle.stopGraceSeconds after the deadline."""
     overdue: bool = False
     """It was stopped because of lifecycle.activeDeadlineSeconds."""
 
+    @property
+    def failure(self) -> Failure | None:
+        """What the agent says went wrong."""
+        return self.progress.failure if self.progress else None
 
-def follow_attempt(
-    agent: AgentProcess, folder: RunFolder, display: Display, stop: StopRequest, limits: LifecycleSpec
-) -> AttemptEnd:
-    """Follow the agent to its news, tell it to finish, and return its last answer."""
+
+def follow_attempt(local: LocalRun, agent: AgentProcess, number: int) -> LastWord:
+    """Follow the agent to its news of this attempt."""
     last: Progress | None = None
-    began, told = time.monotonic(), False
+    told = announced = False
     while True:
-        late = _seconds_late(limits, time.monotonic() - began)
-        overdue = late >= 0 and not stop.wanted
-        if stop.insisted or (overdue and late > limits.stop_grace_seconds):
+        overdue = local.seconds_late >= 0 and not local.signals.wanted
+        if local.signals.insisted or (overdue and local.seconds_late > local.run.spec.lifecycle.stop_grace_seconds):
             agent.kill()
-            return AttemptEnd(last, killed=True, overdue=overdue)
-        if (stop.wanted or overdue) and not told:
-            _ask_to_stop(folder, overdue)
+            return LastWord(last, killed=True, overdue=overdue)
+        if (local.signals.wanted or overdue) and not told:
+            _ask_to_stop(local.folder, number, overdue)
             told = True
         exit_code = agent.exit_code()
-        last = agent.ask() or last
-        if last is not None:
-            display.show(last)
-            if has_ended(last):
-                finish_agent(agent, folder)
-                return AttemptEnd(last, overdue=overdue)
+        heard = agent.ask()
+        if heard is not None and heard.attempt == number:
+            last = heard
+            announced = _show(local, heard, announced)
+            if has_ended(heard):
+                return LastWord(heard, overdue=overdue)
         if exit_code is not None:
-            return AttemptEnd(last, exit_code=exit_code)
+            return LastWord(last, exit_code=exit_code)
         time.sleep(POLL_SECONDS)
 
 
-def _seconds_late(limits: LifecycleSpec, seconds: float) -> float:
-    """Seconds since the deadline; negative before it, and always where there is none."""
-    deadline = limits.active_deadline_seconds
-    return seconds - deadline if deadline is not None else -math.inf
+def _show(local: LocalRun, heard: Progress, announced: bool) -> bool:
+    """Note and show what the agent says; whether it has been said where an attempt after the first goes on."""
+    local.status = note(local.status, heard)
+    local.display.show(heard)
+    if announced or heard.phase in _BEFORE_TRAINING:
+        return announced
+    if heard.attempt > 1 and heard.failure is None:
+        talk().print(describe_resume(local.status.attempts[-1]))
+    return True
 
 
-def _ask_to_stop(folder: RunFolder, overdue: bool) -> None:
-    attempt = Attempt.from_json((folder.annotations / names.FILE_ATTEMPT).read_bytes())
-    reason = names.Reason.DEADLINE_EXCEEDED if overdue else "StoppedByUser"
-    folder.annotate(names.FILE_STOP, StopAnnotation(attempt=attempt.number, reason=reason).to_json())
+def _ask_to_stop(folder: RunFolder, number: int, overdue: bool) -> None:
+    reason = names.Reason.DEADLINE_EXCEEDED if overdue else names.Reason.SUSPENDED
+    folder.annotate(names.FILE_STOP, StopRequest(attempt=number, reason=reason).to_json())
     talk().print("stopping with a checkpoint; another Ctrl-C ends at once and loses it")
 
 

@@ -13,9 +13,10 @@ from rich.table import Table
 
 from finetune_cli.output import data, talk
 from finetune_cli.run_folder import RunFolder
-from finetune_contract.exits import CommandExit, FailureClass
+from finetune_contract.exits import CommandExit, FailureClass, classify_exit
 from finetune_contract.names import Reason
 from finetune_contract.progress import EvaluationResult, Failure, GateResult, Outcome
+from finetune_contract.status import AttemptStatus
 
 _SHOWN_LINES = 8
 
@@ -30,6 +31,8 @@ class Verdict:
     step: int = 0
     outcome: Outcome | None = None
     failure: Failure | None = None
+    attempts: tuple[AttemptStatus, ...] = ()
+    """Attempts of this command, oldest first."""
 
     def to_data(self) -> dict[str, Any]:
         """The verdict for --output json."""
@@ -41,6 +44,7 @@ class Verdict:
             "step": self.step,
             "outcome": self.outcome.to_data() if self.outcome else None,
             "failure": self.failure.to_data() if self.failure else None,
+            "attempts": [attempt.to_data() for attempt in self.attempts],
         }
 
 
@@ -75,22 +79,22 @@ def judge_deadline(job: str, seconds: int, step: int) -> Verdict:
     return judge_failure(job, failure, step)
 
 
-def judge_failure(job: str, failure: Failure, step: int) -> Verdict:
-    """The verdict of an attempt that failed."""
-    return Verdict(job, CommandExit.FAILED, failure.message, step, failure=failure)
+def judge_failure(job: str, failure: Failure, step: int, message: str = "") -> Verdict:
+    """The verdict of a job that failed; `message`: why it is not tried again, where that is not the failure itself."""
+    return Verdict(job, CommandExit.FAILED, message or failure.message, step, failure=failure)
 
 
-def judge_lost_agent(job: str, exit_code: int, last_lines: tuple[str, ...], step: int) -> Verdict:
-    """The verdict of an agent that ended by itself, which it never should."""
+def describe_lost_agent(exit_code: int, last_lines: tuple[str, ...], at: float) -> Failure:
+    """The failure of an agent that ended by itself, which it never should."""
     how = f"by signal {-exit_code}" if exit_code < 0 else f"with exit code {exit_code}"
-    failure = Failure(
-        failure_class=FailureClass.CODE,
+    return Failure(
+        failure_class=classify_exit(exit_code) or FailureClass.CODE,
         reason=Reason.CODE_CRASH,
-        message=f"the agent ended {how} before the job did: see its last lines, and run the same command to resume",
+        message=f"the agent ended {how} before the job did: see its last lines",
         exit_code=exit_code,
         last_lines=last_lines,
+        at=at,
     )
-    return judge_failure(job, failure, step)
 
 
 def print_verdict(verdict: Verdict, folder: RunFolder) -> None:
@@ -102,6 +106,8 @@ def print_verdict(verdict: Verdict, folder: RunFolder) -> None:
         talk().print(f"{verdict.job}: {verdict.message}", style=style, markup=False)
     if verdict.failure is not None:
         _print_lines(verdict.failure)
+    if len(verdict.attempts) > 1:
+        talk().print(describe_attempts(verdict.attempts))
     if verdict.exit_code is CommandExit.FAILED:
         talk().print(f"Logs: {folder.log} (each rank's own: {folder.work}/attempt-*/rank-*.log)", markup=False)
 
@@ -124,6 +130,13 @@ def describe_gate(gate: GateResult) -> str:
     return (
         f"{gate.split} {gate.metric} {value}, asked for {' and '.join(bounds)}: {'passed' if gate.passed else 'missed'}"
     )
+
+
+def describe_attempts(attempts: tuple[AttemptStatus, ...]) -> str:
+    """How often the job was begun again, and what that cost."""
+    lost = sum(attempt.lost_steps for attempt in attempts)
+    again = f"{lost:,} steps were done again" if lost else "no step was lost"
+    return f"{len(attempts)} attempts; {again}"
 
 
 def _print_outcome(verdict: Verdict, outcome: Outcome) -> None:

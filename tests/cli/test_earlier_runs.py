@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from finetune_cli.earlier_runs import EarlierRuns, find_changes, plan_attempt
-from finetune_contract.attempt import Attempt, Endpoint
+from finetune_cli.earlier_runs import EarlierRuns, find_changes
 from tests.cli.make import make_checkpoint, make_job
 
 
@@ -42,17 +41,6 @@ def test_where_and_how_long_a_job_runs_may_change(change: dict[str, Any]) -> Non
     assert changes({}, change) == ()
 
 
-def test_the_next_attempt_trusts_the_digests_of_the_ledger_only() -> None:
+def test_the_newest_step_is_that_of_a_verified_checkpoint() -> None:
     earlier = EarlierRuns(attempt=2, checkpoints=(make_checkpoint(10, 1), make_checkpoint(20, 2, digest=None)))
-    assert plan_attempt(earlier, "127.0.0.1", 29999) == Attempt(
-        number=3,
-        members={"0": "127.0.0.1"},
-        master=Endpoint(host="127.0.0.1", port=29999),
-        checkpoints={"step-00000010-a1": "sha256:00"},
-    )
-    assert earlier.newest_step == 10
-
-
-def test_the_first_attempt_has_nothing_to_trust() -> None:
-    assert plan_attempt(EarlierRuns(), "127.0.0.1", 29999).checkpoints == {}
-    assert EarlierRuns().newest_step == 0
+    assert (earlier.newest_step, EarlierRuns().newest_step) == (10, 0)

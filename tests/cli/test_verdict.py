@@ -5,11 +5,12 @@ import pytest
 from finetune_cli.run_folder import RunFolder
 from finetune_cli.verdict import (
     Verdict,
+    describe_attempts,
     describe_gate,
+    describe_lost_agent,
     judge_deadline,
     judge_failure,
     judge_kill,
-    judge_lost_agent,
     judge_outcome,
     judge_stop,
     list_metrics,
@@ -17,6 +18,7 @@ from finetune_cli.verdict import (
 )
 from finetune_contract.exits import CommandExit, FailureClass
 from finetune_contract.progress import EvaluationResult, Failure, GateResult, Published
+from finetune_contract.status import AttemptStatus
 from tests.cli.make import make_outcome
 
 
@@ -39,13 +41,39 @@ def make_failure(lines: int = 0) -> Failure:
         (judge_kill("job", 120), CommandExit.FAILED, "resumes from its last verified checkpoint, step 120"),
         (judge_deadline("job", 60, 120), CommandExit.FAILED, "was stopped at step 120: raise it"),
         (judge_failure("job", make_failure(), 0), CommandExit.FAILED, "there is no column kind"),
-        (judge_lost_agent("job", -9, (), 0), CommandExit.FAILED, "the agent ended by signal 9"),
-        (judge_lost_agent("job", 1, (), 0), CommandExit.FAILED, "the agent ended with exit code 1"),
+        (judge_failure("job", make_failure(), 0, "4 attempts crashed"), CommandExit.FAILED, "4 attempts crashed"),
     ],
 )
 def test_every_end_has_its_exit_code_and_says_what_next(verdict: Verdict, code: CommandExit, words: str) -> None:
     assert verdict.exit_code is code
     assert words in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "failure_class", "words"),
+    [
+        (-9, FailureClass.CODE, "the agent ended by signal 9"),
+        (1, FailureClass.CODE, "the agent ended with exit code 1"),
+        (10, FailureClass.USER, "the agent ended with exit code 10"),
+    ],
+)
+def test_an_agent_that_ended_by_itself_is_a_crash_unless_it_says_otherwise(
+    exit_code: int, failure_class: FailureClass, words: str
+) -> None:
+    failure = describe_lost_agent(exit_code, ("the last line",), at=5.0)
+    assert (failure.failure_class, failure.last_lines, failure.at) == (failure_class, ("the last line",), 5.0)
+    assert failure.message.startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("lost", "words"), [((3, 0), "2 attempts; 3 steps were done again"), ((0, 0), "2 attempts; no step was lost")]
+)
+def test_what_restarts_cost_in_a_line(lost: tuple[int, ...], words: str) -> None:
+    moment = "2026-01-01T00:00:00Z"
+    attempts = tuple(
+        AttemptStatus(number=number, start_time=moment, lost_steps=steps) for number, steps in enumerate(lost, 1)
+    )
+    assert describe_attempts(attempts) == words
 
 
 def test_the_result_stands_on_stdout(run_folder: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

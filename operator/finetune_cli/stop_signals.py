@@ -12,7 +12,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass
-class StopRequest:
+class StopSignals:
     """How often somebody asked."""
 
     count: int = 0
@@ -29,16 +29,16 @@ class StopRequest:
 
 
 @contextmanager
-def hear_signals() -> Iterator[StopRequest]:
+def hear_signals() -> Iterator[StopSignals]:
     """Count SIGINT, SIGTERM and SIGHUP instead of dying of them."""
-    request = StopRequest()
+    signals = StopSignals()
 
     def count(number: int, frame: Any) -> None:
-        request.count += 1
+        signals.count += 1
 
     former = {number: signal.signal(number, count) for number in _SIGNALS}
     try:
-        yield request
+        yield signals
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
