@@ -6,13 +6,18 @@ import urllib.request
 from typing import Any
 
 from tests.contract.make import make_data
-from tests.contract.server import Server
+from tests.contract.server import JOBS, Server
 from tests.control_plane.kubelet import Kubelet, Operator
 from tests.waiting import wait_for
 
 
-def apply(server: Server, name: str, spec: dict[str, Any] | None = None) -> None:
-    answer = server.create(make_data(spec, name=name))
+def apply(server: Server, name: str, spec: dict[str, Any] | None = None, **metadata: Any) -> None:
+    answer = server.create(make_data(spec, name=name, **metadata))
+    assert answer.accepted, answer.message
+
+
+def patch_job(server: Server, name: str, spec: dict[str, Any]) -> None:
+    answer = server.request("PATCH", f"{JOBS}/{name}", {"spec": spec}, "application/merge-patch+json")
     assert answer.accepted, answer.message
 
 

@@ -237,6 +237,16 @@ def test_pod_that_is_drained_stops_everybody_with_a_checkpoint_and_is_replaced_m
     assert [event.reason for event in actions.events] == ["AttemptStopped", "AttemptStarted"]
 
 
+def test_pod_that_is_deleted_without_grace_has_nothing_left_to_save() -> None:
+    killed = change_pod(make_training(), 1, deletion_time=LATER)
+    actions = decide(killed, LATER)
+    assert actions.annotate == ()
+    assert list_created(actions) == ["Pod/spam-0a1b2-1-1"]
+    gone = step(killed, LATER)
+    gone = replace(gone, pods=tuple(pod for pod in gone.pods if pod.key.name != POD_1))
+    assert read_attempts(decide(gone, LATER + 1))[0].reason == "PodLost"
+
+
 def test_loss_of_a_leaving_pod_whose_agent_is_silent_is_not_waited_for() -> None:
     snapshot = change_pod(hear(make_training(), make_answer(node=1, heard=LATER)), 1, deletion_time=LATER + 120)
     snapshot = change_pod(snapshot, 1, ready=False)

@@ -17,7 +17,7 @@ from finetune_operator.plan.checkpoints import fold_checkpoints
 from finetune_operator.plan.conditions import find_condition, set_condition
 from finetune_operator.plan.holds import Hold
 from finetune_operator.plan.members import hear_members, list_members
-from finetune_operator.plan.numbers import note_first_step
+from finetune_operator.plan.numbers import note_first_step, wait_for_numbers
 from finetune_operator.plan.phases import derive_phase
 from finetune_operator.plan.times import parse_time
 from finetune_operator.plan.waiting import explain_waiting
@@ -25,6 +25,8 @@ from finetune_operator.snapshot import Snapshot
 
 LABELS_LIMIT = 200
 """Class names in status.data; report and model card hold them all."""
+WARNINGS = 2
+"""Warnings in the condition Running, the newest; the logs hold all."""
 _PARTS = ("train", "validation", "test")
 _TRAINING: Mapping[Phase, tuple[str, str]] = {
     "Running": (Reason.TRAINING, "Training."),
@@ -100,7 +102,8 @@ def _fold_data_ready(snapshot: Snapshot, status: FineTuneJobStatus, now: float) 
 def _fold_running(snapshot: Snapshot, status: FineTuneJobStatus, hold: Hold | None, now: float) -> FineTuneJobStatus:
     if status.phase in _TRAINING:
         reason, message = _TRAINING[status.phase]
-        message = _add_warnings(snapshot, status, _add_stop(status, message))
+        base = _add_stop(status, message)
+        message = _pace(snapshot.status, reason, base, _add_warnings(snapshot, status, base), now)
         return set_condition(status, names.CONDITION_RUNNING, "True", reason, message, now=now)
     reason, message = _explain_not_running(snapshot, status, hold, now)
     return set_condition(status, names.CONDITION_RUNNING, "False", reason, message, now=now)
@@ -139,7 +142,15 @@ def _add_stop(status: FineTuneJobStatus, message: str) -> str:
 
 def _add_warnings(snapshot: Snapshot, status: FineTuneJobStatus, message: str) -> str:
     heard = hear_members(snapshot, find_attempt(status))
-    return " ".join([message, *dict.fromkeys(warning for each in heard for warning in each.warnings)])
+    warnings = [*dict.fromkeys(warning for each in heard for warning in each.warnings)]
+    return " ".join([message, *warnings[-WARNINGS:]])
+
+
+def _pace(before: FineTuneJobStatus, reason: str, base: str, message: str, now: float) -> str:
+    """Another warning alone may be written no more often than other figures."""
+    known = find_condition(before, names.CONDITION_RUNNING)
+    is_kept = known is not None and known.reason == reason and known.message.startswith(base)
+    return known.message if known is not None and is_kept and wait_for_numbers(before, now) > 0 else message
 
 
 def _describe_preparation(snapshot: Snapshot) -> str:

@@ -14,7 +14,7 @@ from finetune_operator.plan.holds import Hold
 from finetune_operator.plan.members import LEAVING_SILENCE_SECONDS, find_last_word, list_members
 from finetune_operator.plan.membership import has_grown, has_shrunk
 from finetune_operator.plan.times import parse_time
-from finetune_operator.snapshot import Snapshot
+from finetune_operator.snapshot import Pod, Snapshot
 
 
 def find_stop(
@@ -53,8 +53,12 @@ def is_overdue(status: FineTuneJobStatus, spec: FineTuneJobSpec, now: float) -> 
 
 
 def _is_drained(snapshot: Snapshot, status: FineTuneJobStatus, now: float) -> bool:
-    """A member was asked to go and its agent still lives: it saves with the others."""
+    """A member was asked to go, has time left, and its agent still lives: it saves with the others."""
     attempt = find_attempt(status)
     members = list_members(snapshot, attempt) if attempt else ()
-    leaving = [member.pod for member in members if member.pod is not None and member.pod.deleting]
-    return any(not pod.has_ended and now < find_last_word(snapshot, pod) + LEAVING_SILENCE_SECONDS for pod in leaving)
+    pods = [member.pod for member in members if member.pod is not None and not member.pod.has_ended]
+    return any(_has_time(pod, now) and now < find_last_word(snapshot, pod) + LEAVING_SILENCE_SECONDS for pod in pods)
+
+
+def _has_time(pod: Pod, now: float) -> bool:
+    return pod.deletion_time is not None and now < pod.deletion_time
