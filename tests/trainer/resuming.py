@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from finetune_contract.exits import WorkerExit
 from finetune_contract.run import RunConfig
@@ -33,28 +34,39 @@ def run_whole(run: RunConfig, folders: Folders, work_dir: Path) -> FinalEvaluati
     return attempt.evaluation
 
 
-def run_until(step: int, run: RunConfig, folders: Folders, work_dir: Path) -> Attempt:
+def run_until(
+    step: int, run: RunConfig, folders: Folders, work_dir: Path, sabotage: Callable[[], None] | None = None
+) -> Attempt:
     """One rank alone is asked to stop, once this step was logged."""
 
     def stop_there(worker: Worker, message: WorkerMessage, workers: list[Worker]) -> None:
         if isinstance(message, Logged) and message.progress.step == step:
             workers[-1].ask_to_stop()
 
-    attempt = run_attempt(make_tasks(run, folders.model, folders.data, work_dir), stop_there)
+    attempt = run_attempt(make_tasks(run, folders.model, folders.data, work_dir), stop_there, sabotage)
     assert attempt.exit_codes == [WorkerExit.STOPPED] * run.resolved.world_size
     return attempt
 
 
-def resume(run: RunConfig, folders: Folders, former: Attempt, work_dir: Path, steps: int = 2) -> Attempt:
+def resume(
+    run: RunConfig,
+    folders: Folders,
+    former: Attempt,
+    work_dir: Path,
+    steps: int = 2,
+    *,
+    sabotage: Callable[[], None] | None = None,
+    **task_changes: Any,
+) -> Attempt:
     """The next attempt on other disks: every node has its own files of the newest checkpoints, and nothing else."""
-    tasks = make_tasks(run, folders.model, folders.data, work_dir, attempt=2)
+    tasks = make_tasks(run, folders.model, folders.data, work_dir, attempt=2, **task_changes)
     changed = []
     for task in tasks:
         places = copy_node(former, task.node, Path(task.attempt_dir) / "resume")
         offers = [make_offer(places[step], step, len(former.workers)) for step in sorted(places, reverse=True)]
         best_dir = find_best(former) if task.rank == 0 else None
         changed.append(task.model_copy(update={"offers": tuple(offers[:steps]), "best_dir": best_dir}))
-    return run_attempt(changed)
+    return run_attempt(changed, sabotage=sabotage)
 
 
 def resume_converted(run: RunConfig, folders: Folders, former: Attempt, work_dir: Path) -> Attempt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,24 @@ import pytest
 
 from finetune_contract.exits import FailureClass, WorkerExit
 from finetune_contract.run import RunConfig
-from finetune_trainer.messages import Failed, Logged, SnapshotReady, Warned
+from finetune_trainer.messages import Failed, Logged, Resumed, SnapshotReady, Warned
+from finetune_trainer.results import FinalEvaluation
 from finetune_trainer.worker.order import order_rows
 from tests.trainer.conftest import Folders
-from tests.trainer.make import losses_of, make_run, make_tasks
+from tests.trainer.make import make_run, make_tasks
 from tests.trainer.pool import Attempt, run_attempt
+from tests.trainer.resuming import resume, run_until
 from tests.trainer.sabotage import PoisonedRows
 
 pytestmark = pytest.mark.distributed
 
 BAD_STEP = 4
 ROWS, BATCH = 40, 8
-STAGES = (0, pytest.param(1, marks=pytest.mark.matrix), 2, pytest.param(3, marks=pytest.mark.matrix))
+
+
+def stages(ordinary: int) -> list[Any]:
+    """One stage runs every time, the others in the matrix."""
+    return [pytest.param(stage, marks=() if stage == ordinary else pytest.mark.matrix) for stage in range(4)]
 
 
 def make_numeric_run(policy: dict[str, Any], **resolved: Any) -> RunConfig:
@@ -38,9 +45,9 @@ def make_numeric_run(policy: dict[str, Any], **resolved: Any) -> RunConfig:
 
 
 @lru_cache
-def rows_of(step: int) -> tuple[int, ...]:
+def rows_of(step: int, batch: int = BATCH) -> tuple[int, ...]:
     seed = make_run().spec.training.seed
-    return tuple(order_rows(seed, ROWS, (step - 1) * BATCH, BATCH).tolist())
+    return tuple(order_rows(seed, ROWS, (step - 1) * batch, batch).tolist())
 
 
 def poison(how: Any = "loss", step: int = BAD_STEP) -> PoisonedRows:
@@ -51,7 +58,11 @@ def run(folders: Folders, work_dir: Path, run: RunConfig, sabotage: PoisonedRows
     return run_attempt(make_tasks(run, folders.model, folders.data, work_dir, **task), sabotage=sabotage)
 
 
-@pytest.mark.parametrize("zero_stage", STAGES)
+def without_time(evaluation: FinalEvaluation) -> FinalEvaluation:
+    return evaluation.model_copy(update={"seconds": 0.0})
+
+
+@pytest.mark.parametrize("zero_stage", stages(0))
 def test_fail_names_the_step_its_rank_and_its_rows(plain_classifier: Folders, tmp_path: Path, zero_stage: int) -> None:
     attempt = run(plain_classifier, tmp_path, make_numeric_run({}, zero_stage=zero_stage), poison())
     assert attempt.exit_codes == [WorkerExit.NUMERIC] * 2
@@ -68,24 +79,33 @@ def test_fail_names_the_step_its_rank_and_its_rows(plain_classifier: Folders, tm
     assert [message.step for message in attempt.heard(SnapshotReady)] == [2, 2]
 
 
-@pytest.mark.parametrize("zero_stage", STAGES)
-def test_gradients_that_are_not_finite_end_the_attempt_although_the_loss_is(
-    plain_classifier: Folders, tmp_path: Path, zero_stage: int
+@pytest.mark.parametrize("zero_stage", stages(2))
+def test_rollback_resumes_before_the_step_and_equals_the_run_that_passed_over_it(
+    classifier: Folders, tmp_path: Path, zero_stage: int
 ) -> None:
-    run_config = make_numeric_run({"numeric": "rollback"}, zero_stage=zero_stage)
-    attempt = run(plain_classifier, tmp_path, run_config, poison("gradients"))
-    assert attempt.exit_codes == [WorkerExit.NUMERIC] * 2
-    cause, victim = (message.failure for message in attempt.heard(Failed))
-    assert (cause.step, cause.samples, cause.secondary) == (BAD_STEP, rows_of(BAD_STEP), False)
+    rolling = make_numeric_run({"numeric": "rollback"}, zero_stage=zero_stage)
+    # Finite losses, but gradients that are not: DeepSpeed would leave the update out without a word.
+    failed = run(classifier, tmp_path / "failed", rolling, poison("gradients"))
+    assert failed.exit_codes == [WorkerExit.NUMERIC] * 2
+    cause, victim = (message.failure for message in failed.heard(Failed))
+    assert (cause.step, cause.samples, cause.phase, cause.secondary) == (
+        BAD_STEP,
+        rows_of(BAD_STEP),
+        "backward",
+        False,
+    )
     assert victim.secondary
     assert cause.message.startswith(f"the gradients of step {BAD_STEP} are not finite, although its loss is ")
-    assert cause.message.endswith(
-        "; the next attempt goes back to the last checkpoint and passes over the rows of this step"
-    )
-    assert [message.step for message in attempt.heard(SnapshotReady)] == [2, 2]
+    assert [message.step for message in failed.heard(SnapshotReady)] == [2, 2]
+    resumed = resume(rolling, classifier, failed, tmp_path / "next", sabotage=poison(), skip_steps=(BAD_STEP,))
+    assert resumed.exit_codes == [0, 0]
+    assert resumed.heard(Resumed) == [Resumed(step=2)]
+    assert [message.progress.skipped_steps for message in resumed.heard(Logged)] == [0, 1, 1]
+    whole = run(classifier, tmp_path / "whole", rolling, None, skip_steps=(BAD_STEP,))
+    assert without_time(resumed.evaluation) == without_time(whole.evaluation)
 
 
-@pytest.mark.parametrize("zero_stage", STAGES)
+@pytest.mark.parametrize("zero_stage", stages(0))
 @pytest.mark.parametrize("how", ["loss", pytest.param("gradients", marks=pytest.mark.matrix)])
 def test_skip_leaves_the_update_out_and_says_so(
     plain_classifier: Folders, tmp_path: Path, zero_stage: int, how: str
@@ -95,9 +115,44 @@ def test_skip_leaves_the_update_out_and_says_so(
     assert attempt.exit_codes == [0, 0]
     (warned,) = attempt.heard(Warned)
     assert warned.message.endswith("; the step was passed over (failurePolicy.numeric: skip)")
-    logged = [message.progress for message in attempt.heard(Logged)]
-    assert [progress.skipped_steps for progress in logged] == [0, 0, 0, 1, 1]
-    # The same figures as where the rows were passed over from the beginning: scheduler and step count went on.
+    assert [message.progress.skipped_steps for message in attempt.heard(Logged)] == [0, 0, 0, 1, 1]
+    # As where the rows were passed over from the beginning: learning rate and step count went on.
     passed_over = run(plain_classifier, tmp_path / "passed", skipping, None, skip_steps=(BAD_STEP,))
-    assert losses_of(attempt.evaluation.curves) == losses_of(passed_over.evaluation.curves)
-    assert attempt.evaluation.evaluation == passed_over.evaluation.evaluation
+    assert without_time(attempt.evaluation) == without_time(passed_over.evaluation)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("zero_stage", range(4))
+def test_a_resume_after_a_skipped_step_equals_the_uninterrupted_run(
+    classifier: Folders, tmp_path: Path, zero_stage: int
+) -> None:
+    skipping = make_numeric_run({"numeric": "skip"}, zero_stage=zero_stage, epochs=2.0, evaluate_every_epochs=2.0)
+    whole = run(classifier, tmp_path / "whole", skipping, poison())
+    stopped = run_until(BAD_STEP, skipping, classifier, tmp_path / "stopped", poison())
+    resumed = resume(skipping, classifier, stopped, tmp_path / "resumed", sabotage=poison())
+    assert resumed.exit_codes == whole.exit_codes == [0, 0]
+    assert without_time(resumed.evaluation) == without_time(whole.evaluation)
+    assert whole.heard(Logged)[-1].progress.skipped_steps == 2  # its row comes once an epoch
+
+
+@pytest.mark.parametrize("budget", [2, pytest.param(1, marks=pytest.mark.matrix)])
+def test_a_jump_of_the_loss_is_passed_over_until_the_budget_is_used_up(
+    plain_classifier: Folders, tmp_path: Path, budget: int
+) -> None:
+    policy = {"numeric": "skip", "lossSpikeFactor": 50.0, "numericBudget": budget}
+    alone = make_numeric_run(policy, world_size=1, workers_per_node=1, batch_size=2)
+    poisoned = PoisonedRows(frozenset((rows_of(15, 2)[0], rows_of(17, 2)[0])), "spike")
+    attempt = run(plain_classifier, tmp_path, alone, poisoned)
+    first, *_ = attempt.heard(Warned)
+    assert re.match(
+        r"the loss of step 15 is [\d.]+, more than failurePolicy.lossSpikeFactor 50 times the median [\d.]+ of the"
+        r" steps before \(rank 0, micro-batch 1: rows \d+, \d+ of data.train, counted from 0\); the step was passed over",
+        first.message,
+    )
+    if budget == 2:
+        assert attempt.exit_codes == [0]
+        assert attempt.heard(Logged)[-1].progress.skipped_steps == 2
+    else:
+        (failed,) = attempt.heard(Failed)
+        assert (failed.failure.failure_class, failed.failure.step) == (FailureClass.NUMERIC, 17)
+        assert "1 steps have been passed over and failurePolicy.numericBudget allows 1" in failed.failure.message

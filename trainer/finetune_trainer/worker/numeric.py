@@ -90,7 +90,7 @@ def make_error(trouble: Trouble, place: Place, policy: FailurePolicySpec, skippe
     """The end of the attempt; `skipped` steps have been passed over already, where the budget for it is used up."""
     what_now = {
         "fail": "look at these rows, lower training.learningRate, or set failurePolicy.numeric: skip or rollback",
-        "rollback": "the next attempt goes back to the last checkpoint and passes over the rows of this step",
+        "rollback": "failurePolicy.numeric: rollback goes back to the last checkpoint and passes over it",
         "skip": f"{skipped} steps have been passed over and failurePolicy.numericBudget allows {policy.numeric_budget}:"
         " look at the data, or lower training.learningRate",
     }
