@@ -71,6 +71,9 @@ class InvalidError(ClusterError):
 class UnavailableError(ClusterError):
     """The API server is busy or away; the same request may succeed later."""
 
+    retry_after: float | None = None
+    """Seconds that the API server asks to wait: the request was not carried out."""
+
 
 _BY_STATUS = {
     400: InvalidError,
@@ -83,6 +86,9 @@ _BY_STATUS = {
 }
 
 
-def map_status(status: int, message: str) -> ClusterError:
+def map_status(status: int, message: str, retry_after: float | None = None) -> ClusterError:
     """The error of an HTTP status, with the API server's own words."""
-    return _BY_STATUS.get(status, UnavailableError)(message)
+    error = _BY_STATUS.get(status, UnavailableError)(message)
+    if isinstance(error, UnavailableError):
+        error.retry_after = retry_after
+    return error

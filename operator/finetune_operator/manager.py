@@ -18,7 +18,15 @@ from finetune_operator.clients.cluster import CONFIG_MAPS, JOBS, PODS, Cluster
 from finetune_operator.clients.informers import Informer, InformerSet
 from finetune_operator.clients.lease import Elector
 from finetune_operator.clients.queue import WorkQueue
-from finetune_operator.errors import ClusterError, ForbiddenError, LeaseLostError, NotFoundError, OperatorError
+from finetune_operator.errors import (
+    ClusterError,
+    ConflictError,
+    ForbiddenError,
+    LeaseLostError,
+    NotFoundError,
+    OperatorError,
+    UnavailableError,
+)
 from finetune_operator.jobs import JobCache, read_key
 from finetune_operator.metrics import Metrics
 from finetune_operator.observation import SELECTOR, Owned, read_owned, read_pod
@@ -48,6 +56,7 @@ class Manager:
         self.configs = InformerSet({scope: self._make_config_informer(scope) for scope in settings.scopes})
         self._informers: tuple[Informer[Pod] | Informer[Owned], ...] = (*self.pods.all(), *self.configs.all())
         self._elector = Elector(cluster, Key(settings.namespace, LEASE_NAME), settings.identity)
+        cluster.limit_writes(self._elector.seconds_left)
         self._reconciler = Reconciler(
             cluster,
             Recorder(cluster, settings.identity),
@@ -160,7 +169,10 @@ class Manager:
         except LeaseLostError:
             raise
         except OperatorError as error:
-            seconds = self.queue.retry(key)
+            if isinstance(error, ConflictError):
+                await self._refresh(key)
+            asked_for = error.retry_after if isinstance(error, UnavailableError) else None
+            seconds = self.queue.retry(key, asked_for or 0.0)
             log.warning(
                 "reconciliation broke off, trying again",
                 extra={"job": str(key), "error": f"{type(error).__name__}: {error}", "seconds": round(seconds, 3)},
@@ -176,6 +188,15 @@ class Manager:
             return "success"
         self.queue.add_after(key, again)
         return "requeue_after"
+
+    async def _refresh(self, key: Key) -> None:
+        """Read a job that has changed since it was seen, so that going on does not hang on the watch."""
+        try:
+            self.jobs.put(await self._cluster.get(JOBS, key))
+        except NotFoundError:
+            self._drop(key)
+        except ClusterError as error:
+            log.debug("job not read", extra={"job": str(key), "error": str(error)})
 
     def _drop(self, key: Key) -> None:
         self.jobs.remove(key)

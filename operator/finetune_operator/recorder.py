@@ -1,24 +1,27 @@
 """Writes events (events.k8s.io/v1). The same event of the same job is one object with a series, also after a restart.
 
-Events are a courtesy: one that cannot be written is logged and dropped.
+Events are a courtesy: one that cannot be written, twice, is logged and dropped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from collections import Counter
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from finetune_contract import names
 from finetune_operator.clients.cluster import EVENTS, Resource
-from finetune_operator.errors import ClusterError, ConflictError
+from finetune_operator.errors import ClusterError, ConflictError, UnavailableError
 from finetune_operator.plan.events import Event
 from finetune_operator.snapshot import Key
 
-NOTE_LENGTH = 1024
+NOTE_LENGTH: Final = 1024
 """Kubernetes' own limit."""
+TIMEOUT_SECONDS: Final = 3.0
+"""The job waits meanwhile."""
 log = logging.getLogger(__name__)
 
 
@@ -31,7 +34,12 @@ class EventStore(Protocol):
         """Create."""
 
     async def merge(
-        self, resource: Resource, key: Key, patch: dict[str, Any], subresource: str | None = None
+        self,
+        resource: Resource,
+        key: Key,
+        patch: dict[str, Any],
+        subresource: str | None = None,
+        timeout: float | None = ...,
     ) -> dict[str, Any]:
         """Patch."""
 
@@ -48,17 +56,29 @@ class Recorder:
         manifest = make_event(key, uid, event, self._identity, _now())
         try:
             try:
-                await self._store.create(EVENTS, key.namespace, manifest)
-            except ConflictError:
-                await self._extend(Key(key.namespace, manifest["metadata"]["name"]))
+                await self._write(manifest)
+            except UnavailableError:
+                await self._write_again(manifest)
         except ClusterError as error:
             log.warning("event not written", extra={"job": str(key), "reason": event.reason, "error": str(error)})
+
+    async def _write(self, manifest: dict[str, Any]) -> None:
+        metadata = manifest["metadata"]
+        try:
+            await self._store.create(EVENTS, metadata["namespace"], manifest, timeout=TIMEOUT_SECONDS)
+        except ConflictError:
+            await self._extend(Key(metadata["namespace"], metadata["name"]))
+
+    async def _write_again(self, manifest: dict[str, Any]) -> None:
+        """After a write of which it is not known whether it was carried out: what is there was not said twice."""
+        with contextlib.suppress(ConflictError):
+            await self._store.create(EVENTS, manifest["metadata"]["namespace"], manifest, timeout=TIMEOUT_SECONDS)
 
     async def _extend(self, key: Key) -> None:
         """The event is there already. Counted since this process began, so that no right to read events is needed."""
         self._counts[key] += 1
         series = {"count": 1 + self._counts[key], "lastObservedTime": _now()}
-        await self._store.merge(EVENTS, key, {"series": series})
+        await self._store.merge(EVENTS, key, {"series": series}, timeout=TIMEOUT_SECONDS)
 
 
 def make_event(key: Key, uid: str, event: Event, identity: str, moment: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from finetune_operator.clients.cluster import PODS, Page, Resource
@@ -56,6 +56,9 @@ class FakeCluster:
         self._opened.clear()
         await asyncio.wait_for(self._opened.wait(), 10)
 
+    def limit_writes(self, seconds_left: Callable[[], float]) -> None:
+        """Nothing takes long here."""
+
     async def list_page(
         self, resource: Resource, namespace: str | None, *, selector: str = "", token: str = "", limit: int = 500
     ) -> Page:
@@ -88,7 +91,9 @@ class FakeCluster:
             raise NotFoundError(f"{key} not found")
         return copy.deepcopy(self.objects[resource.plural, key])
 
-    async def create(self, resource: Resource, namespace: str, body: Manifest, timeout: float = 1.0) -> Manifest:
+    async def create(
+        self, resource: Resource, namespace: str, body: Manifest, timeout: float | None = None
+    ) -> Manifest:
         self._call(f"create {resource.plural}/{body['metadata']['name']}")
         if (resource.plural, _key(body)) in self.objects:
             raise ConflictError(f"{_key(body)} already exists")
@@ -100,7 +105,14 @@ class FakeCluster:
             raise ConflictError(f"{key} has changed")
         return self.store(resource, body)
 
-    async def merge(self, resource: Resource, key: Key, patch: Manifest, subresource: str | None = None) -> Manifest:
+    async def merge(
+        self,
+        resource: Resource,
+        key: Key,
+        patch: Manifest,
+        subresource: str | None = None,
+        timeout: float | None = None,
+    ) -> Manifest:
         self._call(f"merge {resource.plural}/{key.name}{f'/{subresource}' if subresource else ''}")
         known = self.objects.get((resource.plural, key))
         if known is None:

@@ -12,8 +12,9 @@ import pytest
 from aiohttp import ClientSession, web
 
 from finetune_contract import names
-from finetune_contract.progress import PreparationProgress, RankHeartbeat
-from finetune_operator.clients.agents import Agents, fetch_progress, make_agent_url
+from finetune_contract.progress import PreparationProgress, Progress, RankHeartbeat
+from finetune_operator.clients import agents
+from finetune_operator.clients.agents import ASKERS, Agents, fetch_progress, make_agent_url
 from finetune_operator.errors import AgentError
 from finetune_operator.snapshot import Key, Pod
 from tests.control_plane.make import NOW, make_progress, make_running_pod, make_step
@@ -68,6 +69,45 @@ async def talking() -> AsyncIterator[Talk]:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await runner.cleanup()
+
+
+async def test_silent_agents_wait_for_each_other_and_nobody_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with talking() as talk:
+        silent = [replace(LOCAL, key=Key("ml", f"silent-{number}"), ip="") for number in range(3 * ASKERS)]
+        pods = {pod.key: pod for pod in (*silent, LOCAL)}
+        monkeypatch.setattr(talk.agents, "_find_pod", pods.get)
+
+        async def ask(session: ClientSession, url: str) -> Progress:
+            if url == make_agent_url("", talk.port):
+                refused.add(url)
+                await hung.wait()
+            return await fetch_progress(session, url)
+
+        refused: set[str] = set()
+        hung = asyncio.Event()
+        monkeypatch.setattr(agents, "fetch_progress", ask)
+        for key in pods:
+            talk.agents._silent.add(key)
+            talk.agents.ask(key)
+        await talk.until(lambda: refused != set())
+        talk.agents._silent.discard(LOCAL.key)
+        talk.agents.ask(LOCAL.key)
+        await talk.until_asked_again()
+        hung.set()
+
+
+async def test_answer_that_cannot_be_handled_does_not_end_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with talking() as talk:
+        faults = [RuntimeError("a defect")]
+
+        async def ask(session: ClientSession, url: str) -> Progress:
+            if faults:
+                raise faults.pop()
+            return await fetch_progress(session, url)
+
+        monkeypatch.setattr(agents, "fetch_progress", ask)
+        talk.agents.ask(LOCAL.key)
+        await talk.until_asked_again()
 
 
 def test_address_of_an_agent() -> None:

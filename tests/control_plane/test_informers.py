@@ -69,6 +69,18 @@ def _retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(informers, "RETRY_LAST_SECONDS", 0.001)
 
 
+@pytest.fixture
+def rests(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the failures in a row before each pause; nobody pauses."""
+    rests: list[int] = []
+
+    async def rest(self: Informer[Any], failures: int) -> None:
+        rests.append(failures)
+
+    monkeypatch.setattr(Informer, "_rest", rest)
+    return rests
+
+
 async def test_list_is_read_in_pages_before_it_counts_as_complete() -> None:
     cluster = FakeCluster()
     for name in "abcde":
@@ -139,6 +151,26 @@ async def test_failing_list_is_tried_again() -> None:
     cluster.failures = [UnavailableError("429"), GoneError("continue token"), UnavailableError("500")]
     async with watching(cluster) as watched:
         assert watched.names() == {"a"}
+
+
+async def test_api_server_that_calls_every_position_too_old_is_asked_with_longer_and_longer_pauses(
+    rests: list[int],
+) -> None:
+    cluster = FakeCluster()
+    cluster.failures = [GoneError("too old")] * 4
+    async with watching(cluster):
+        assert rests == [0, 1, 2, 3]
+
+
+async def test_pause_is_short_again_once_the_api_server_was_heard(rests: list[int]) -> None:
+    cluster = FakeCluster()
+    async with watching(cluster) as watched:
+        for name in "abc":
+            cluster.store(PODS, make_manifest(name))
+            cluster.send(UnavailableError("reset"))
+            await cluster.opened()
+        assert watched.names() == set("abc")
+    assert rests == [0, 0, 0]
 
 
 async def test_own_write_is_known_before_the_watch_brings_it() -> None:

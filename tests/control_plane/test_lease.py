@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -82,6 +83,20 @@ async def test_leader_that_cannot_renew_stops() -> None:
     with pytest.raises(LeaseLostError):
         await asyncio.wait_for(task, 10)
     assert not elector.is_leading()
+
+
+async def test_time_for_a_write_ends_before_another_may_lead() -> None:
+    cluster = FakeCluster()
+    elector = make_elector(cluster, "one", LeaseTimes())
+    assert elector.seconds_left() == 0.0
+    task = asyncio.create_task(elector.run())
+    await until_leading(elector)
+    task.cancel()
+    elector._renewed_at = time.monotonic() - 10.5
+    assert not elector.is_leading()
+    assert 0.0 < elector.seconds_left() <= 4.5
+    await elector.release()
+    assert elector.seconds_left() == 0.0
 
 
 async def test_leader_whose_api_server_hangs_stops(monkeypatch: pytest.MonkeyPatch) -> None:

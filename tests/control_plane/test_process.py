@@ -134,9 +134,20 @@ async def test_same_event_again_becomes_a_series_of_one_object() -> None:
 
 async def test_event_that_cannot_be_written_stops_nothing() -> None:
     cluster = FakeCluster()
-    cluster.failures = [UnavailableError("away")]
+    cluster.failures = [UnavailableError("away"), UnavailableError("away")]
     await Recorder(cluster, "operator-1").record(KEY, UID, EVENT)
     assert cluster.objects == {}
+
+
+@pytest.mark.parametrize("carried_out", [False, True])
+async def test_event_whose_answer_got_lost_is_said_once(carried_out: bool) -> None:
+    cluster = FakeCluster()
+    if carried_out:
+        cluster.store(EVENTS, make_event(KEY, UID, EVENT, "operator-1", MOMENT))
+    cluster.failures = [UnavailableError("reset")]
+    await Recorder(cluster, "operator-1").record(KEY, UID, EVENT)
+    (written,) = cluster.objects.values()
+    assert "series" not in written
 
 
 METRIC_NAMES = {

@@ -47,11 +47,14 @@ class Agents:
         """`find_pod` gives a pod that is to be asked, None where there is nothing to ask any more."""
         self._find_pod, self._on_change, self._port, self._interval = find_pod, on_change, port, interval
         self._queue: WorkQueue[Key] = WorkQueue()
+        self._silent_queue: WorkQueue[Key] = WorkQueue()
+        self._silent: set[Key] = set()
+        """Agents whose last answer did not come; they wait for each other, and nobody waits for them."""
         self._answers: dict[Key, Answer] = {}
 
     def ask(self, key: Key) -> None:
         """Ask this pod's agent at once, and from then on again and again."""
-        self._queue.add(key)
+        self._choose_queue(key).add(key)
 
     def get(self, key: Key) -> Answer | None:
         """What the agent said last."""
@@ -60,32 +63,44 @@ class Agents:
     def forget(self, key: Key) -> None:
         """The pod is gone."""
         self._answers.pop(key, None)
-        self._queue.drop(key)
+        self._silent.discard(key)
+        for queue in (self._queue, self._silent_queue):
+            queue.drop(key)
 
     async def run(self) -> None:
         """Ask for ever."""
-        connector = aiohttp.TCPConnector(limit=ASKERS)
+        connector = aiohttp.TCPConnector(limit=2 * ASKERS)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session, asyncio.TaskGroup() as group:
             for _ in range(ASKERS):
-                group.create_task(self._ask_forever(session))
+                group.create_task(self._ask_forever(session, self._queue))
+                group.create_task(self._ask_forever(session, self._silent_queue))
 
-    async def _ask_forever(self, session: aiohttp.ClientSession) -> None:
-        while (key := await self._queue.get()) is not None:
+    def _choose_queue(self, key: Key) -> WorkQueue[Key]:
+        return self._silent_queue if key in self._silent else self._queue
+
+    async def _ask_forever(self, session: aiohttp.ClientSession, queue: WorkQueue[Key]) -> None:
+        while (key := await queue.get()) is not None:
             try:
                 pod = self._find_pod(key)
                 if pod is not None:
-                    self._queue.add_after(key, self._interval * random.uniform(0.9, 1.1))
                     await self._ask(session, pod)
+            except Exception:
+                # What one agent says must not end the round of the others.
+                log.exception("agent cannot be heard", extra={"pod": str(key)})
             finally:
-                self._queue.done(key)
+                if self._find_pod(key) is not None:
+                    self._choose_queue(key).add_after(key, self._interval * random.uniform(0.9, 1.1))
+                queue.done(key)
 
     async def _ask(self, session: aiohttp.ClientSession, pod: Pod) -> None:
         try:
             progress = await fetch_progress(session, make_agent_url(pod.ip, self._port))
         except AgentError as error:
             log.debug("agent is silent", extra={"pod": str(pod.key), "error": str(error)})
+            self._silent.add(pod.key)
             return
+        self._silent.discard(pod.key)
         # Another pod may have this address by now.
         if progress.job_uid != pod.job_uid or progress.node != pod.node_index or progress.role != pod.role:
             return

@@ -6,9 +6,11 @@ transport are used. Errors leave as those of errors.py. Must know nothing of job
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import aiohttp
@@ -17,7 +19,7 @@ from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 
 from finetune_contract import names
-from finetune_operator.errors import ClusterError, UnavailableError, map_status
+from finetune_operator.errors import ClusterError, LeaseLostError, UnavailableError, map_status
 from finetune_operator.snapshot import Key
 
 CONNECTIONS: Final = 64
@@ -61,6 +63,7 @@ class Cluster:
 
     def __init__(self, configuration: Configuration) -> None:
         self._api = ApiClient(configuration)
+        self._write_seconds: Callable[[], float] = lambda: REQUEST_SECONDS
 
     @classmethod
     async def connect(cls, trace: aiohttp.TraceConfig | None = None) -> Cluster:
@@ -81,6 +84,10 @@ class Cluster:
     async def close(self) -> None:
         """Close the connections."""
         await self._api.close()
+
+    def limit_writes(self, seconds_left: Callable[[], float]) -> None:
+        """Have every write end within so many seconds of its begin, so that none lands after another's leadership."""
+        self._write_seconds = seconds_left
 
     @property
     def server(self) -> str:
@@ -144,28 +151,34 @@ class Cluster:
         return await self._request("GET", resource.path(*key), timeout=timeout)
 
     async def create(
-        self, resource: Resource, namespace: str, body: dict[str, Any], timeout: float = REQUEST_SECONDS
+        self, resource: Resource, namespace: str, body: dict[str, Any], timeout: float | None = None
     ) -> dict[str, Any]:
         """A new object; ConflictError where it exists, InvalidError also for fields that Kubernetes does not know.
 
         Not by server-side apply: that answers 500 to many mistakes that only the user can mend.
         """
         query = {"fieldManager": names.FIELD_MANAGER, "fieldValidation": "Strict"}
-        return await self._request("POST", resource.path(namespace), query, body, timeout=timeout)
+        return await self._write("POST", resource.path(namespace), query, body, timeout=timeout)
 
     async def replace(
-        self, resource: Resource, key: Key, body: dict[str, Any], timeout: float = REQUEST_SECONDS
+        self, resource: Resource, key: Key, body: dict[str, Any], timeout: float | None = None
     ) -> dict[str, Any]:
         """An object as a whole; ConflictError where it changed since `body` was read."""
         query = {"fieldManager": names.FIELD_MANAGER}
-        return await self._request("PUT", resource.path(*key), query, body, timeout=timeout)
+        return await self._write("PUT", resource.path(*key), query, body, timeout=timeout)
 
     async def merge(
-        self, resource: Resource, key: Key, patch: dict[str, Any], subresource: str | None = None
+        self,
+        resource: Resource,
+        key: Key,
+        patch: dict[str, Any],
+        subresource: str | None = None,
+        timeout: float | None = None,
     ) -> dict[str, Any]:
         """JSON merge patch; a resourceVersion in it makes it conditional (ConflictError)."""
         query = {"fieldManager": names.FIELD_MANAGER}
-        return await self._request("PATCH", resource.path(*key, subresource), query, patch, content_type=_MERGE)
+        path = resource.path(*key, subresource)
+        return await self._write("PATCH", path, query, patch, content_type=_MERGE, timeout=timeout)
 
     async def delete(
         self, resource: Resource, key: Key, uid: str | None = None, *, grace_seconds: int | None = None
@@ -179,7 +192,23 @@ class Cluster:
             body["preconditions"] = {"uid": uid}
         if grace_seconds is not None:
             body["gracePeriodSeconds"] = grace_seconds
-        await self._request("DELETE", resource.path(*key), body=body)
+        await self._write("DELETE", resource.path(*key), None, body)
+
+    async def _write(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: dict[str, Any],
+        *,
+        content_type: str = "application/json",
+        timeout: float | None = None,
+    ) -> dict[str, Any]:
+        """A request that must not outlast the right to write; a time of its own makes it shorter."""
+        seconds = min(REQUEST_SECONDS, self._write_seconds()) if timeout is None else timeout
+        if seconds <= 0:
+            raise LeaseLostError(f"{method} {path}: another replica may lead by now; nothing is written")
+        return await self._request(method, path, query, body, content_type=content_type, timeout=seconds)
 
     async def _request(
         self,
@@ -190,6 +219,27 @@ class Cluster:
         *,
         content_type: str = "application/json",
         timeout: float = REQUEST_SECONDS,
+    ) -> dict[str, Any]:
+        """One request, repeated as long as the API server asks to come back later and `timeout` allows it."""
+        deadline = time.monotonic() + timeout
+        while True:
+            seconds = deadline - time.monotonic()
+            try:
+                return await self._request_once(method, path, query, body, content_type=content_type, timeout=seconds)
+            except UnavailableError as error:
+                if error.retry_after is None or error.retry_after >= deadline - time.monotonic():
+                    raise
+                await asyncio.sleep(error.retry_after)
+
+    async def _request_once(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: dict[str, Any] | None,
+        *,
+        content_type: str,
+        timeout: float,
     ) -> dict[str, Any]:
         try:
             response = await self._send(
@@ -233,4 +283,10 @@ async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
         message = json.loads(text)["message"]
     except (ValueError, KeyError, TypeError):
         message = text[:500] or str(response.reason)
-    raise map_status(response.status, str(message))
+    raise map_status(response.status, str(message), _read_retry_after(response))
+
+
+def _read_retry_after(response: aiohttp.ClientResponse) -> float | None:
+    """Seconds as Kubernetes writes them; a date, which HTTP allows too, is not waited for."""
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else None

@@ -20,7 +20,7 @@ from finetune_operator.snapshot import Key
 
 T = TypeVar("T")
 RETRY_SECONDS: Final = 1.0
-RETRY_LAST_SECONDS: Final = 30.0
+RETRY_LAST_SECONDS: Final = 10.0
 WATCH_SECONDS: Final = 300
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,8 @@ class Informer(Generic[T]):
         self._groups: defaultdict[Key, dict[Key, T]] = defaultdict(dict)
         self._position = 0
         self._heard = time.monotonic()
+        self._failures = 0
+        """Tries since anything was heard of the API server."""
         self.synced = asyncio.Event()
         """Set once the first list is complete: what is not here does not exist."""
 
@@ -87,24 +89,29 @@ class Informer(Generic[T]):
 
     async def run(self) -> None:
         """List and watch for ever; errors are logged and retried."""
-        failures = 0
         while True:
+            self._failures += 1
             try:
                 if self._position == 0:
                     await self._list()
                 await self._watch()
-                failures = 0
+                await self._rest(self._failures - 1)
             except GoneError:
                 log.info("position too old, listing again", extra={"resource": self._resource.plural})
                 self._position = 0
+                await self._rest(self._failures - 1)
             except ClusterError as error:
                 log.warning(
                     "list or watch failed, trying again",
                     extra={"resource": self._resource.plural, "error": str(error)},
                 )
-                failures += 1
-                ceiling = min(RETRY_SECONDS * 2 ** min(failures, 10), RETRY_LAST_SECONDS)
-                await asyncio.sleep(random.uniform(0.5, 1.0) * ceiling)
+                await self._rest(self._failures)
+
+    async def _rest(self, failures: int) -> None:
+        """Longer after each failure in a row; 0: not at all."""
+        if failures > 0:
+            ceiling = min(RETRY_SECONDS * 2 ** min(failures, 10), RETRY_LAST_SECONDS)
+            await asyncio.sleep(random.uniform(0.5, 1.0) * ceiling)
 
     async def _list(self) -> None:
         page = await self._page("")
@@ -138,6 +145,7 @@ class Informer(Generic[T]):
         async for event in events:
             self._heard = time.monotonic()
             self._handle(event["type"], event["object"])
+            self._failures = 0
 
     def _handle(self, type_: str, manifest: dict[str, Any]) -> None:
         if type_ == "ERROR":

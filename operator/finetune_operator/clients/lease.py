@@ -59,6 +59,10 @@ class Elector:
         """Whether a write is allowed at this moment."""
         return self._renewed_at is not None and time.monotonic() - self._renewed_at < self._times.renew_deadline
 
+    def seconds_left(self) -> float:
+        """How long nobody else can lead: what is written now must have ended by then."""
+        return 0.0 if self._renewed_at is None else self._renewed_at + self._times.duration - time.monotonic()
+
     async def run(self) -> None:
         """Try to lead, then renew, for ever; LeaseLostError when leadership could not be kept."""
         while True:

@@ -69,13 +69,13 @@ class WorkQueue(Generic[K]):
             planned[1].cancel()
         self._timers[key] = (due, asyncio.get_running_loop().call_at(due, self._fire, key))
 
-    def retry(self, key: K) -> float:
+    def retry(self, key: K, at_least: float = 0.0) -> float:
         """Have the key handled again after an error, later each time; returns in how many seconds."""
         ceiling = min(BACKOFF_FIRST_SECONDS * 2.0 ** min(self._failures[key], 20), BACKOFF_LAST_SECONDS)
         self._failures[key] += 1
         if self._observer is not None:
             self._observer.retried()
-        seconds: float = ceiling * random.uniform(0.5, 1.0)
+        seconds: float = max(at_least, ceiling * random.uniform(0.5, 1.0))
         self.add_after(key, seconds)
         return seconds
 

@@ -19,10 +19,12 @@ def crash_at(trials: Trials, numbers: Iterable[int]) -> None:
         number, moment = case
         write = trials.undisturbed.writes[number - 1]
 
-        def prepare(stage: Stage) -> None:
-            stage.proxy.rules.append(Rule(MOMENTS[moment], nth_write(number), then=stage.operator.kill))
+        def kill_there(stage: Stage) -> Rule:
+            return Rule(MOMENTS[moment], nth_write(number), then=stage.operator.kill)
 
-        trials.disturb(f"operator killed at write {number}", f"SIGKILL {moment} {write.verb} {write.resource}", prepare)
+        trials.disturb(
+            f"operator killed at write {number}", f"SIGKILL {moment} {write.verb} {write.resource}", kill_there
+        )
 
     try_all(list(itertools.product(numbers, MOMENTS)), crash)
 

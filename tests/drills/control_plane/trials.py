@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from tests.contract.server import Server
-from tests.drills.api_proxy import Call
+from tests.drills.api_proxy import Call, Rule
 from tests.drills.control_plane.journey import Ending, find_repeated, go_round
 from tests.drills.control_plane.stage import Stage, open_stage
 from tests.drills.table import Drill, rehearse
@@ -40,21 +40,23 @@ class Trials:
     folder: Path
     undisturbed: Undisturbed
 
-    def disturb(self, name: str, fault: str, prepare: Callable[[Stage], None]) -> Stage:
-        """Make the journey on a stage that `prepare` has spoilt, and enter it in the table."""
+    def disturb(self, name: str, fault: str, rule: Callable[[Stage], Rule]) -> None:
+        """Make the journey on a stage with this rule, and enter it in the table."""
         with (
             rehearse(Drill(name, fault, EXPECTED)) as sighting,
             open_stage(self.server.kubeconfig, self.folder, make_namespace("trial"), self.agent_port) as stage,
         ):
-            prepare(stage)
+            spoilt = rule(stage)
+            stage.proxy.rules.append(spoilt)
             begun = time.monotonic()
             ending = go_round(stage, SECONDS)
             sighting.recovery_seconds = max(0.0, time.monotonic() - begun - self.undisturbed.seconds)
             assert ending == self.undisturbed.ending
             # An event that a fault swallowed is a loss that is borne; one that is said twice is not true.
             assert find_repeated(stage) == []
+            # A lease is renewed only now and then.
+            stage.live(lambda _: spoilt.met > 0, "the fault has met a call", seconds=20)
             sighting.seen = f"the same, operator started {stage.operator.starts} x"
-            return stage
 
 
 def go_undisturbed(server: Server, agent_port: int, folder: Path) -> Trials:
@@ -80,7 +82,7 @@ def try_all(cases: Iterable[Case], try_one: Callable[[Case], None]) -> None:
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         errors = list(pool.map(attempt, cases))
-    assert [error for error in errors if error is not None] == []
+    assert "\n".join(error for error in errors if error is not None) == ""
 
 
 def make_namespace(what: str) -> str:
