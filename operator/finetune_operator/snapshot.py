@@ -132,8 +132,3 @@ class Snapshot:
     def trainers(self) -> tuple[Pod, ...]:
         """Pods that train."""
         return tuple(pod for pod in self.pods if pod.role == names.ROLE_TRAINER)
-
-    @property
-    def prepare_pod(self) -> Pod | None:
-        """The pod that prepares the data, where there is one."""
-        return next((pod for pod in self.pods if pod.role == names.ROLE_PREPARE), None)

@@ -280,6 +280,16 @@ def test_warnings_of_agents_are_shown_once() -> None:
     assert running.message == "Training. 2 rows were skipped."
 
 
+def test_only_the_newest_warnings_are_shown_and_a_new_one_alone_is_not_written_at_once() -> None:
+    warnings = tuple(f"No resume point is saved at step {step}." for step in range(4))
+    snapshot = step(make_running(warnings=warnings[:1]), NOW + 30)
+    more = hear(snapshot, make_answer(step=make_step(), warnings=warnings))
+    assert asks_for_nothing(decide(more, NOW + 31))
+    running = find_condition(step(more, NOW + 60).status, names.CONDITION_RUNNING)
+    assert running is not None
+    assert running.message == f"Training. {warnings[2]} {warnings[3]}"
+
+
 def test_stage_of_preparation_is_shown() -> None:
     snapshot = step(run_pods(step(make_snapshot(), NOW)), NOW)
     answer = make_answer(data=None, phase="Preparing", preparation={"stage": "tokenize", "done": 1, "total": 9})

@@ -225,5 +225,31 @@ def test_users_wishes_are_merged_and_our_labels_win() -> None:
     assert pod["metadata"]["labels"]["team"] == "search"
 
 
+def make_away(*hosts: str) -> dict[str, Any]:
+    field = {"key": "metadata.name", "operator": "NotIn", "values": list(hosts)}
+    return {"weight": 100, "preference": {"matchFields": [field]}}
+
+
+def test_pods_go_to_nodes_that_failed_before_only_where_no_other_is_left() -> None:
+    assert build(avoided_nodes=("a", "b"))["spec"]["affinity"] == {
+        "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [make_away("a", "b")]}
+    }
+
+
+def test_users_own_affinity_stays_beside_ours() -> None:
+    wish = {"weight": 1, "preference": {"matchExpressions": [{"key": "zone", "operator": "Exists"}]}}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}]}
+    node = {
+        "requiredDuringSchedulingIgnoredDuringExecution": required,
+        "preferredDuringSchedulingIgnoredDuringExecution": [wish],
+    }
+    affinity = {"podAntiAffinity": {}, "nodeAffinity": node}
+    pod = build({"pod": {"affinity": affinity}}, avoided_nodes=("a",))
+    assert pod["spec"]["affinity"] == {
+        "podAntiAffinity": {},
+        "nodeAffinity": node | {"preferredDuringSchedulingIgnoredDuringExecution": [wish, make_away("a")]},
+    }
+
+
 def test_trainers_service_account_of_the_installation_is_the_default() -> None:
     assert build(defaults=TrainerDefaults(service_account="trainer"))["spec"]["serviceAccountName"] == "trainer"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from finetune_contract import names
-from finetune_contract.status import AttemptStatus, BestCheckpoint, FineTuneJobStatus
+from finetune_contract.progress import Straggler
+from finetune_contract.status import AttemptStatus, BestCheckpoint, FineTuneJobStatus, ProgressStatus
 from finetune_operator.plan.announcements import make_attempt
 from finetune_operator.plan.checkpoints import LIMIT, fold_checkpoints
 from finetune_operator.plan.conditions import find_condition, is_true, set_condition
 from finetune_operator.plan.events import Event, derive_events
-from finetune_operator.plan.failure import choose_cause
 from finetune_operator.plan.merge_patch import make_merge_patch
 from finetune_operator.plan.numbers import wait_for_numbers
 from finetune_operator.plan.resolve import resolve
@@ -18,6 +18,7 @@ from finetune_operator.plan.times import format_time, parse_time
 from tests.control_plane.make import (
     NOW,
     make_accepted_job,
+    make_closed,
     make_progress,
     make_record,
     make_running_pod,
@@ -100,8 +101,20 @@ def test_event_is_told_for_each_newly_verified_checkpoint() -> None:
     assert derive_events(before, after) == (Event("Normal", "CheckpointVerified", "Checkpoint", note),)
 
 
-def test_without_failures_there_is_no_cause() -> None:
-    assert choose_cause([]) is None
+def make_slow(attempt: int, *ranks: int) -> FineTuneJobStatus:
+    stragglers = tuple(Straggler(rank=rank, ratio=2.0) for rank in ranks)
+    closed = tuple(make_closed(number) for number in range(1, attempt + 1))
+    return FineTuneJobStatus(attempts=closed, progress=ProgressStatus(stragglers=stragglers))
+
+
+def test_straggler_is_told_once_an_attempt() -> None:
+    note = (
+        "Rank 3 in attempt 1 computes slower than the others: see status.progress.stragglers, and the node it runs on."
+    )
+    told = Event("Warning", "StragglerDetected", "FindStraggler", note)
+    assert derive_events(make_slow(1), make_slow(1, 3)) == (told,)
+    assert derive_events(make_slow(1, 3), make_slow(1, 3)) == ()
+    assert [event.reason for event in derive_events(make_slow(1, 3), make_slow(2, 3))][-1] == "StragglerDetected"
 
 
 def test_figures_without_a_time_may_be_written() -> None:

@@ -416,6 +416,18 @@ def test_pods_that_were_lost_after_the_outcome_get_an_attempt_that_reports_it() 
     assert step(hear(begun, answer, incarnation=1), LATER + 9).status.phase == "Succeeded"
 
 
+def test_end_that_is_heard_before_anything_else_of_its_attempt_invents_no_lost_steps() -> None:
+    snapshot = step(fail(make_training(checkpoints=(make_record(4),))), LATER)
+    ended = step(hear(snapshot, make_answer(node=1, attempt=2, outcome=make_outcome(attempt=2))), LATER + 9)
+    assert [(each.last_step, each.lost_steps) for each in ended.status.attempts] == [(5, 0), (10, 0)]
+    told = make_answer(node=1, attempt=2, resumed_from=4, outcome=make_outcome(attempt=2))
+    ended = step(hear(snapshot, told), LATER + 9)
+    assert [(each.from_step, each.lost_steps) for each in ended.status.attempts] == [(0, 1), (4, 0)]
+    former = make_answer(node=1, attempt=2, outcome=make_outcome(attempt=1))
+    ended = step(hear(snapshot, former), LATER + 9)
+    assert [(each.last_step, each.lost_steps) for each in ended.status.attempts] == [(5, 0), (0, 0)]
+
+
 def test_node_that_fails_a_job_twice_is_avoided() -> None:
     def lose(snapshot: Snapshot, now: float) -> Snapshot:
         pods: list[Pod] = [*snapshot.pods[:1], replace(snapshot.pods[-1], phase="Failed", host="node-b")]

@@ -222,6 +222,14 @@ def test_time_that_a_job_is_suspended_does_not_count() -> None:
     assert decide(begun, LATER + 5110).annotate != ()
 
 
+def test_deadline_that_passes_while_the_job_is_suspended_by_its_user_does_not_end_it() -> None:
+    limits = {"lifecycle": {"activeDeadlineSeconds": 100}}
+    stopping = step(change_spec(make_training(limits), suspend=True, **limits), NOW + 99)
+    assert step(stop(stopping), NOW + 101).status.phase == "Suspending"
+    late = step(change_spec(make_training(limits), suspend=True, **limits), NOW + 100)
+    assert step(stop(late), NOW + 101).status.phase == "Failed"
+
+
 def make_costly(budget: float = 0.01) -> Snapshot:
     """Two nodes of one GPU each; 0.01 GPU-hours are used up in 18 seconds."""
     spec = {"resources": {"nodes": 2, "gpusPerNode": 1}, "data": {"prepare": "inline"}}

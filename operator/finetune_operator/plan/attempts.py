@@ -28,6 +28,8 @@ class AttemptEnd:
     failure: Failure | None = None
     last_step: int = 0
     """Last optimizer step that any member told of."""
+    was_heard: bool = True
+    """False: the last step is known, but not from where the attempt began."""
 
 
 def find_attempt(status: FineTuneJobStatus) -> AttemptStatus | None:
@@ -75,7 +77,10 @@ def stop_attempt(status: FineTuneJobStatus, reason: str, now: float) -> FineTune
 
 
 def close_attempt(status: FineTuneJobStatus, end: AttemptEnd, now: float) -> FineTuneJobStatus:
-    """The status in which the attempt under way has ended, if there is one."""
+    """The status in which the attempt under way has ended, if there is one.
+
+    Its last step settles what former attempts lost only if the attempt itself was heard of.
+    """
     attempt = find_attempt(status)
     if attempt is None:
         return status
@@ -87,7 +92,8 @@ def close_attempt(status: FineTuneJobStatus, end: AttemptEnd, now: float) -> Fin
         "last_step": max(attempt.last_step, end.last_step),
         "members": {},
     }
-    return settle_steps(_replace_last(status, attempt.model_copy(update=facts)))
+    status = _replace_last(status, attempt.model_copy(update=facts))
+    return settle_steps(status) if end.was_heard else status
 
 
 def record_failure(

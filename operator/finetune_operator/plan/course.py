@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetune_contract import names
+from finetune_contract.names import Reason
 from finetune_contract.run import Resolved
 from finetune_contract.spec import FineTuneJobSpec
 from finetune_contract.status import FineTuneJobStatus
@@ -48,11 +49,12 @@ def run_course(
 ) -> Course:
     """The job's attempts after what pods and agents say now; `status` is the accepted one."""
     status = hear(snapshot, status, resolved)
-    status, verdict = _close(snapshot, status, spec, resolved, now)
-    verdict = verdict or judge_deadlines(status, spec, now)
+    hold = find_hold(status, spec, now)
+    status, verdict = _close(snapshot, status, spec, resolved, hold=hold, now=now)
+    if verdict is None and not _is_excused(status, hold):
+        verdict = judge_deadlines(status, spec, now)
     if verdict is not None:
         return Course(status, verdict=verdict)
-    hold = find_hold(status, spec, now)
     reason = find_stop(snapshot, status, spec, resolved, hold=hold, now=now)
     if reason is not None:
         status = stop_attempt(status, reason, now)
@@ -62,8 +64,20 @@ def run_course(
     return Course(status, hold)
 
 
+def _is_excused(status: FineTuneJobStatus, hold: Hold | None) -> bool:
+    """A job that is held has no deadline, unless the deadline is why it stops."""
+    last = status.attempts[-1] if status.attempts else None
+    return hold is not None and (last is None or last.reason != Reason.DEADLINE_EXCEEDED)
+
+
 def _close(
-    snapshot: Snapshot, status: FineTuneJobStatus, spec: FineTuneJobSpec, resolved: Resolved, now: float
+    snapshot: Snapshot,
+    status: FineTuneJobStatus,
+    spec: FineTuneJobSpec,
+    resolved: Resolved,
+    *,
+    hold: Hold | None,
+    now: float,
 ) -> tuple[FineTuneJobStatus, Verdict | None]:
     """The status after what has ended, and the verdict where that was the end of the job."""
     end = find_end(snapshot, status, spec.lifecycle.stop_grace_seconds, now)
@@ -71,7 +85,8 @@ def _close(
         status = count_usage(close_attempt(status, end, now), spec, now)
         failure = end.failure
     else:
-        failure = None if find_hold(status, spec, now) else find_idle_failure(snapshot, status, now)
+        # The pods of a held job end since they are given back.
+        failure = None if hold is not None else find_idle_failure(snapshot, status, now)
         if failure is not None:
             status = record_failure(status, failure, choose_micro_batch_size(status, resolved), spec, now)
     if failure is None:

@@ -12,7 +12,7 @@ from finetune_contract import names
 from finetune_contract.names import Reason
 from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.actions import Annotate
-from finetune_operator.plan.attempts import AttemptEnd, close_attempt, count_gpu_seconds
+from finetune_operator.plan.attempts import AttemptEnd, close_attempt, count_gpu_seconds, find_attempt
 from finetune_operator.plan.conditions import find_condition, is_true, set_condition
 from finetune_operator.plan.events import describe_cause
 from finetune_operator.plan.times import format_time, parse_time
@@ -80,11 +80,12 @@ def _close_last_attempt(status: FineTuneJobStatus, verdict: Verdict, now: float)
     finished = verdict.outcome is not None and verdict.failure is None
     result: Literal["Finished", "Failed"] = "Finished" if finished else "Failed"
     reason = Reason.FINISHED if finished else verdict.reason
-    return close_attempt(status, AttemptEnd(result, reason, verdict.failure, _last_step(verdict)), now)
-
-
-def _last_step(verdict: Verdict) -> int:
-    return verdict.outcome.step if verdict.outcome else 0
+    attempt, outcome = find_attempt(status), verdict.outcome
+    # An attempt that merely finds the outcome of a former one made no steps.
+    is_own = attempt is not None and outcome is not None and outcome.attempt == attempt.number
+    step = outcome.step if outcome is not None and is_own else 0
+    was_heard = attempt is not None and attempt.last_step > 0
+    return close_attempt(status, AttemptEnd(result, reason, verdict.failure, step, was_heard=was_heard), now)
 
 
 def _set_last_conditions(status: FineTuneJobStatus, verdict: Verdict, now: float) -> FineTuneJobStatus:

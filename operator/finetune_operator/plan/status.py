@@ -49,8 +49,10 @@ def hear(snapshot: Snapshot, status: FineTuneJobStatus, resolved: Resolved) -> F
     first = hear_first_member(snapshot, status)
     status = _fold_data(snapshot, status)
     status = fold_checkpoints(status, first, resolved)
-    if first is not None:
-        status = note_steps(status, resumed_from=first.resumed_from, last_step=0)
+    # All ranks resume from the same step: whoever is heard first may say which.
+    told = [heard.resumed_from for heard in hear_members(snapshot, find_attempt(status)) if heard.resumed_from]
+    if told:
+        status = note_steps(status, resumed_from=told[0], last_step=0)
     return note_first_step(status, first, snapshot.created)
 
 
@@ -79,8 +81,8 @@ def _fold_data(snapshot: Snapshot, status: FineTuneJobStatus) -> FineTuneJobStat
 
 
 def _is_preparing(snapshot: Snapshot, status: FineTuneJobStatus) -> bool:
-    pod = snapshot.prepare_pod
-    return find_attempt(status) is not None or (pod is not None and pod.phase != "Pending")
+    pods = [pod for pod in snapshot.pods if pod.role == names.ROLE_PREPARE and pod.is_usable]
+    return find_attempt(status) is not None or any(pod.phase != "Pending" for pod in pods)
 
 
 def _fold_data_ready(snapshot: Snapshot, status: FineTuneJobStatus, now: float) -> FineTuneJobStatus:
