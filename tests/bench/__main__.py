@@ -4,6 +4,7 @@
     python -m tests.bench start      apply -> first optimizer step, against bare pods
     python -m tests.bench loop       our training loop, against a bare DeepSpeed loop
     python -m tests.bench memory     the operator at rest
+    python -m tests.bench save       what a save costs training, against a blocking save
     python -m tests.bench recover    killed worker, killed pod -> next optimizer step
 
 Prints a table, and JSON to .cluster/bench.json; exits 1 when a goal is missed.
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import loop, memory, recover, start
+from tests.bench import loop, memory, recover, save, start
 from tests.bench.row import Row
 from tests.ground.cache import REPOSITORY
 
@@ -27,6 +28,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "start": lambda: [start.measure()],
     "loop": lambda: [loop.measure()],
     "memory": lambda: [memory.measure()],
+    "save": lambda: [save.measure()],
     "recover": recover.measure,
 }
 

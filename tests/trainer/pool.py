@@ -114,7 +114,7 @@ def run_attempt(
     return Attempt(workers)
 
 
-def call_in_worker(function: Callable[..., None], *arguments: str) -> Any:
+def call_in_worker(function: Callable[..., None], *arguments: Any) -> Any:
     """Run a function in a fresh process of the pool, with a connection first; return the object that it sends."""
     ours, theirs = _context.Pipe()
     process = _context.Process(target=function, args=(theirs, *arguments))

@@ -21,6 +21,7 @@ import mmap
 import pickle
 import struct
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,8 +36,14 @@ from finetune_trainer.worker.mapped_files import MappedFile
 MAGIC: Final = b"finetun1"
 ALIGNMENT: Final = 64
 """Bytes: a cache line, and enough for every dtype."""
+PIECE_BYTES: Final = 4 << 20
+"""What one thread copies at a time."""
 FOOTER: Final = struct.Struct("<QQQ8s")
 """Bytes of tensors, of the structure, of the table; magic."""
+
+
+_Piece = tuple[int, int, int]
+"""Target address, source address, bytes."""
 
 
 @dataclass(frozen=True)
@@ -92,20 +99,40 @@ def write_layout(layout: Layout, file: MappedFile) -> None:
 def copy_tensors(tensors: Mapping[int, Tensor], body: Tensor) -> None:
     """Copy tensors to their offsets in `body`, a tensor of bytes; returns when all bytes are there.
 
-    Tensors of a GPU are copied one behind the other and awaited once. This has not been run on a GPU yet.
+    Tensors of the host are copied by as many threads as this process may have. Tensors of a GPU are copied one behind
+    the other and awaited once; this has not been run on a GPU yet.
     """
     on_device = False
+    pieces: list[_Piece] = []
     for offset, tensor in tensors.items():
         size = tensor.numel() * tensor.element_size()
         if not tensor.is_cuda and tensor.is_contiguous():
-            # Twice as fast as copy_ for large tensors, and a tenth of the time for small ones.
-            ctypes.memmove(body.data_ptr() + offset, tensor.data_ptr(), size)
+            pieces += _cut(body.data_ptr() + offset, tensor.data_ptr(), size)
         elif size:
             place = body[offset : offset + size].view(tensor.dtype).view(tensor.shape)
             place.copy_(tensor.detach(), non_blocking=True)
             on_device = on_device or tensor.is_cuda
+    _copy_pieces(pieces, torch.get_num_threads())
     if on_device:
         torch.cuda.synchronize()
+
+
+def _cut(target: int, source: int, size: int) -> list[_Piece]:
+    return [(target + begin, source + begin, min(PIECE_BYTES, size - begin)) for begin in range(0, size, PIECE_BYTES)]
+
+
+def _copy_pieces(pieces: list[_Piece], threads: int) -> None:
+    """Copy from address to address, which takes a tenth of the time of copy_ for small tensors."""
+
+    def copy(share: list[_Piece]) -> None:
+        for piece in share:
+            ctypes.memmove(*piece)
+
+    if len(pieces) < 2 * threads:
+        copy(pieces)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="copy") as pool:
+        list(pool.map(copy, (pieces[first::threads] for first in range(threads))))
 
 
 def align(offset: int) -> int:
