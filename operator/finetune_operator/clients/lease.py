@@ -88,7 +88,7 @@ class Elector:
                 lease = await self._store.get(LEASES, self._key)
                 if lease["spec"].get("holderIdentity") == self._identity:
                     lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
-                    await self._store.replace(LEASES, self._key, lease)
+                    await self._store.replace(LEASES, self._key, lease, timeout=self._times.retry)
         except (ClusterError, TimeoutError) as error:
             log.warning("lease not released, it runs out by itself", extra={"error": str(error)})
 
@@ -106,7 +106,7 @@ class Elector:
         try:
             lease = await self._store.get(LEASES, self._key)
         except NotFoundError:
-            await self._store.create(LEASES, self._key.namespace, self._make_lease())
+            await self._store.create(LEASES, self._key.namespace, self._make_lease(), timeout=self._times.retry)
             return True
         spec = lease["spec"]
         mine = spec.get("holderIdentity") == self._identity
@@ -117,7 +117,7 @@ class Elector:
         lease["spec"] = spec | self._make_spec()
         if not mine:
             lease["spec"] |= {"acquireTime": _now(), "leaseTransitions": spec.get("leaseTransitions", 0) + 1}
-        await self._store.replace(LEASES, self._key, lease)
+        await self._store.replace(LEASES, self._key, lease, timeout=self._times.retry)
         return True
 
     def _is_held(self, spec: dict[str, Any]) -> bool:
