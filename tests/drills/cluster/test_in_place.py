@@ -114,7 +114,9 @@ MORE = [
         )
     ),
     Fault(
-        Drill("worker SIGINT", "SIGINT to the worker of node 0", IN_PLACE), _signal(signal.SIGINT, 0), says=("node 0",)
+        Drill("worker SIGINT", "SIGINT to the worker of node 0", IN_PLACE),
+        _signal(signal.SIGINT, 0),
+        says=("KeyboardInterrupt",),
     ),
     *(
         Fault(
