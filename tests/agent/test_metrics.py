@@ -6,7 +6,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from finetune_contract.progress import StepProgress
+from finetune_contract.progress import StepProgress, Straggler
 from finetune_trainer.agent.metrics import Metrics
 from finetune_trainer.messages import Evaluated, Heartbeat, Logged
 from tests.agent.make import make_run
@@ -23,10 +23,14 @@ FROZEN = {
     "finetune_loss",
     "finetune_lost_steps_total",
     "finetune_mfu_ratio",
+    "finetune_news",
     "finetune_rank_step",
+    "finetune_rank_step_seconds",
+    "finetune_restarts_total",
     "finetune_samples_total",
     "finetune_step",
     "finetune_step_seconds",
+    "finetune_stragglers",
     "finetune_tokens_total",
 }
 
@@ -46,6 +50,7 @@ def _log(step: int, flops: float | None = None) -> Logged:
         data_wait_seconds=step * 0.5,
         save_stall_seconds=step * 0.25,
         flops_per_second=flops,
+        rank_seconds=(1.0, 2.0),
     )
 
 
@@ -71,7 +76,8 @@ def test_names_and_labels_are_frozen() -> None:
     metrics.receive(Evaluated(step=5, split="validation", metrics={"f1": 0.8}, best=True))
     metrics.receive(_log(5, flops=5e11))
     names = {(name, tuple(sorted(key for key, _ in labels))) for name, labels in _read(metrics)}
-    labels = {"finetune_eval_metric": ("metric", "split"), "finetune_rank_step": ("rank",)}
+    labels: dict[str, tuple[str, ...]] = {"finetune_eval_metric": ("metric", "split")}
+    labels |= dict.fromkeys(("finetune_rank_step", "finetune_rank_step_seconds"), ("rank",))
     assert {name for name in names if not name[0].endswith("_created")} == {
         (name, labels.get(name, ())) for name in FROZEN
     }
@@ -93,6 +99,7 @@ def test_counters_add_up_the_attempts() -> None:
     assert values["finetune_checkpoint_stall_seconds_total", nothing] == 3.5
     assert values["finetune_lost_steps_total", nothing] == 3
     assert values["finetune_attempt", nothing] == 2
+    assert values["finetune_restarts_total", nothing] == 1
 
 
 def test_ratios_and_gpu_seconds_follow_the_clock() -> None:
@@ -106,3 +113,18 @@ def test_ratios_and_gpu_seconds_follow_the_clock() -> None:
     assert values["finetune_gpu_seconds_total", nothing] == 160.0
     assert values["finetune_goodput_ratio", nothing] == 0.25
     assert values["finetune_mfu_ratio", nothing] == 0.4
+
+
+def test_a_new_attempt_has_no_stragglers_yet() -> None:
+    metrics = _make_metrics()
+    logged = _log(5)
+    progress = logged.progress.model_copy(update={"stragglers": (Straggler(rank=1, ratio=2.0),)})
+    metrics.receive(logged.model_copy(update={"progress": progress}))
+    before = _read(metrics)
+    metrics.begin(2)
+    after = _read(metrics)
+    nothing: frozenset[tuple[str, str]] = frozenset()
+    second = frozenset({("rank", "1")})
+    assert (before["finetune_stragglers", nothing], before["finetune_rank_step_seconds", second]) == (1, 2.0)
+    assert after["finetune_stragglers", nothing] == 0
+    assert ("finetune_rank_step_seconds", second) not in after

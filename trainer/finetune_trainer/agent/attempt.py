@@ -14,20 +14,20 @@ from finetune_contract.names import Reason
 from finetune_contract.progress import Failure
 from finetune_trainer.agent.checkpoints import Checkpoints, show_ledger
 from finetune_trainer.agent.delivery import Delivery
-from finetune_trainer.agent.held import find_held
 from finetune_trainer.agent.inputs import Inputs, fetch_inputs
 from finetune_trainer.agent.preparation import await_pointer, prepare
 from finetune_trainer.agent.publication import await_outcome, publish
 from finetune_trainer.agent.rank_log import RankLog
-from finetune_trainer.agent.resume import make_offers
+from finetune_trainer.agent.resume import find_usable, is_told_checkpoints, make_offers
 from finetune_trainer.agent.site import Site, unless_stopped
 from finetune_trainer.agent.stopping import SAVING_SHARE, UPLOADING_SHARE, find_grace, finish_within, stop_workers
+from finetune_trainer.agent.stragglers import Stragglers
 from finetune_trainer.agent.tasks import make_tasks
 from finetune_trainer.agent.verdict import find_first_failure
 from finetune_trainer.agent.watch import Watched, watch_hangs
 from finetune_trainer.agent.workers import Workers
 from finetune_trainer.errors import FineTuneError, ReportedError, StoppedError, StorageAccessError, StorageError
-from finetune_trainer.messages import FetchCheckpoint, Resumed, SnapshotReady, WorkerMessage
+from finetune_trainer.messages import FetchCheckpoint, Logged, Resumed, SnapshotReady, WorkerMessage
 from finetune_trainer.results import PreparedPointer
 from finetune_trainer.store.fence import raise_fence
 from finetune_trainer.store.ledger import adopt_manifests
@@ -57,13 +57,16 @@ async def follow_attempt(site: Site, attempt: Attempt, stop: asyncio.Event) -> N
 
 async def _run(site: Site, attempt: Attempt, stop: asyncio.Event) -> None:
     leads = site.settings.node == attempt.node_indexes[0]
-    await unless_stopped(touch_store(site, attempt), stop)
+    if site.known.pointer is None:
+        await unless_stopped(touch_store(site, attempt), stop)
     if (outcome := await unless_stopped(asyncio.to_thread(read_outcome, site.store), stop)) is not None:
         site.board.finish(outcome)
         return
     if leads:
-        await unless_stopped(asyncio.to_thread(_take_over, site, attempt), stop)
-    pointer = await unless_stopped(prepare(site) if leads else await_pointer(site), stop)
+        await unless_stopped(asyncio.to_thread(raise_fence, site.store, attempt.number), stop)
+        if not is_told_checkpoints(site, attempt):
+            await unless_stopped(asyncio.to_thread(_complete_ledger, site, attempt), stop)
+    pointer = await unless_stopped(_find_data(site, leads=leads), stop)
     site.board.set_data(pointer.summary)
     inputs = await unless_stopped(fetch_inputs(site, attempt, pointer), stop)
     await train(site, attempt, pointer, inputs, stop)
@@ -84,9 +87,15 @@ async def touch_store(site: Site, attempt: Attempt | None) -> None:
         raise
 
 
-def _take_over(site: Site, attempt: Attempt) -> None:
-    """Node 0: hold the job's folder, and enter what a crashed attempt left between manifest and ledger."""
-    raise_fence(site.store, attempt.number)
+async def _find_data(site: Site, *, leads: bool) -> PreparedPointer:
+    """Prepare, or wait until node 0 has; once in a pod's life."""
+    if site.known.pointer is None:
+        site.known.pointer = await (prepare(site) if leads else await_pointer(site))
+    return site.known.pointer
+
+
+def _complete_ledger(site: Site, attempt: Attempt) -> None:
+    """Node 0: enter what a crashed attempt left between manifest and ledger."""
     show_ledger(site, adopt_manifests(site.store, attempt.number, time.time()))
 
 
@@ -95,13 +104,15 @@ async def train(site: Site, attempt: Attempt, pointer: PreparedPointer, inputs: 
 
     Raises StoppedError when they stopped with a checkpoint, ReportedError when one failed, and what broke the store.
     """
-    offers = make_offers(inputs.candidates, find_held(site.held))
+    offers = make_offers(inputs.candidates, find_usable(site, attempt))
     tasks = make_tasks(site, attempt, inputs, offers)
     checkpoints = Checkpoints(site, attempt, len(tasks), pointer.summary.fingerprint)
-    former_step = site.board.snapshot().step.step
+    former_step, stragglers = site.board.snapshot().step.step, Stragglers()
 
     def receive(message: WorkerMessage) -> None:
-        if isinstance(message, SnapshotReady):
+        if isinstance(message, Logged):
+            message = stragglers.judge(message)
+        elif isinstance(message, SnapshotReady):
             checkpoints.receive(message)
         elif isinstance(message, FetchCheckpoint):
             delivery.receive(message)
@@ -117,6 +128,9 @@ async def train(site: Site, attempt: Attempt, pointer: PreparedPointer, inputs: 
     try:
         await unless_stopped(workers.start(tasks, lambda rank: _open_log(site, attempt, rank)), stop)
         checkpoints.release_to(workers.send)
+        if site.settings.node == attempt.node_indexes[0] and is_told_checkpoints(site, attempt):
+            # Beside the workers' start, which does not need it.
+            await unless_stopped(asyncio.to_thread(_complete_ledger, site, attempt), stop)
         stopped = await _watch(site, attempt, workers, checkpoints, stop)
         left = "asked to stop; the last checkpoint was not uploaded in time, the one before counts"
         await finish_within(checkpoints.drain(), stop, find_grace(site) * UPLOADING_SHARE, left)

@@ -25,6 +25,7 @@ class Metrics:
         self._peak_flops = None if peak_flops is None else peak_flops * run.resolved.world_size
         self._clock = clock
         self._began = self._held_until = clock()
+        self._has_begun = False
         self._counted: Logged | None = None
         self._steps_seconds = 0.0
         self.attempt = self._gauge("attempt", "Attempt that the agent follows")
@@ -47,9 +48,11 @@ class Metrics:
             (*LABELS, "metric", "split"),
             registry=self._registry,
         )
-        self._rank_step = Gauge(
-            "finetune_rank_step", "Optimizer steps that a rank has done", (*LABELS, "rank"), registry=self._registry
-        )
+        self._rank_step = self._rank_gauge("rank_step", "Optimizer steps that a rank has done")
+        self._own_seconds = self._rank_gauge("rank_step_seconds", "A rank's own seconds a step, without waiting")
+        self._stragglers = self._gauge("stragglers", "Ranks that hold up the others by their own computing")
+        self._restarts = self._counter("restarts", "Attempts that this pod has begun after its first one")
+        self.news = self._gauge("news", "1 while the operator has not answered what this agent tells")
 
     def render(self) -> bytes:
         """The metrics in Prometheus' text format."""
@@ -62,8 +65,13 @@ class Metrics:
 
     def begin(self, attempt: int) -> None:
         """A new attempt: its figures start from nothing."""
+        if self._has_begun:
+            self._restarts.inc()
+        self._has_begun = True
         self.attempt.set(attempt)
         self._rank_step.clear()
+        self._own_seconds.clear()
+        self._stragglers.set(0)
         self._counted = None
 
     def lose_steps(self, steps: int) -> None:
@@ -78,6 +86,9 @@ class Metrics:
                 self._step.set(message.step)
             case Logged():
                 self._add(message)
+                self._stragglers.set(len(message.progress.stragglers))
+                for rank, seconds in enumerate(message.rank_seconds):
+                    self._own_seconds.labels(**self._labels, rank=str(rank)).set(seconds)
             case Evaluated():
                 for metric, value in message.metrics.items():
                     self._evaluation.labels(**self._labels, metric=metric, split=message.split).set(value)
@@ -105,6 +116,9 @@ class Metrics:
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"finetune_{name}", text, LABELS, registry=self._registry).labels(**self._labels)
+
+    def _rank_gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"finetune_{name}", text, (*LABELS, "rank"), registry=self._registry)
 
     def _counter(self, name: str, text: str) -> Counter:
         return Counter(f"finetune_{name}", text, LABELS, registry=self._registry).labels(**self._labels)

@@ -24,6 +24,7 @@ async def start_server(board: Board, metrics: Metrics, host: str, port: int, tol
         return web.Response(text=board.snapshot().to_json(), content_type="application/json")
 
     async def metrics_text(request: web.Request) -> web.Response:
+        metrics.news.set(board.news)
         return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     application = web.Application()
