@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from finetune_contract import names
 from finetune_contract.attempt import Attempt
+from finetune_trainer.agent.held import find_held
 from finetune_trainer.agent.site import Site
 from finetune_trainer.errors import DamagedError
 from finetune_trainer.messages import Offer
@@ -22,6 +24,8 @@ from finetune_trainer.store.retention import best_of
 from finetune_trainer.store.transfer import download_verified
 
 FILE_COMPLETE = ".fetched"
+CONCURRENCY = 8
+"""Manifests that are read at a time."""
 MOST_OFFERS = 8
 """Checkpoints that the workers may choose from."""
 
@@ -52,20 +56,37 @@ def choose_candidates(site: Site, attempt: Attempt) -> tuple[Candidate, ...]:
 
     Raises StorageError where the store does not answer: no progress is given up for that.
     """
-    found = []
-    for folder, digest in find_trusted(site, attempt).items():
-        try:
-            complete = read_manifest(site.store, f"{names.CHECKPOINTS_FOLDER}/{folder}")
-        except DamagedError as error:
-            site.board.warn(f"checkpoint {folder} is passed over: {error}")
-            continue
+    trusted = find_trusted(site, attempt)
+    with ThreadPoolExecutor(CONCURRENCY, thread_name_prefix="manifests") as pool:
+        found = pool.map(lambda item: _check(site, *item), trusted.items())
+        good = [candidate for candidate in found if candidate is not None]
+    return tuple(sorted(good, key=lambda item: (item.manifest.step, item.manifest.attempt), reverse=True))
+
+
+def _check(site: Site, folder: str, digest: str) -> Candidate | None:
+    """The checkpoint, if its manifest is there and is the trusted one."""
+    try:
+        complete = read_manifest(site.store, f"{names.CHECKPOINTS_FOLDER}/{folder}")
+    except DamagedError as error:
+        problem = str(error)
+    else:
+        if complete is not None and complete[1] == digest:
+            return Candidate(folder, *complete)
+        problem = "its manifest is not the one that was verified"
         if complete is None:
-            site.board.warn(f"checkpoint {folder} is passed over: it has no manifest in {site.store.uri}")
-        elif complete[1] != digest:
-            site.board.warn(f"checkpoint {folder} is passed over: its manifest is not the one that was verified")
-        else:
-            found.append(Candidate(folder, *complete))
-    return tuple(sorted(found, key=lambda item: (item.manifest.step, item.manifest.attempt), reverse=True))
+            problem = f"it has no manifest in {site.store.uri}"
+    site.board.warn(f"checkpoint {folder} is passed over: {problem}")
+    return None
+
+
+def find_usable(site: Site, attempt: Attempt) -> tuple[Offer, ...]:
+    """Snapshots in this pod that the attempt's ranks can load as they lie here.
+
+    Another number of processes needs all nodes' files, but at stage 0, where every rank holds the whole state.
+    """
+    resolved = site.settings.run.for_attempt(attempt).resolved
+    held = find_held(site.held)
+    return tuple(offer for offer in held if offer.world_size == resolved.world_size or resolved.zero_stage == 0)
 
 
 def make_offers(candidates: Sequence[Candidate], held: Sequence[Offer]) -> tuple[Offer, ...]:
@@ -81,9 +102,14 @@ def make_offers(candidates: Sequence[Candidate], held: Sequence[Offer]) -> tuple
     return tuple(newest[:MOST_OFFERS])
 
 
+def is_told_checkpoints(site: Site, attempt: Attempt) -> bool:
+    """Whether the operator says what is trusted; else the job's ledger does."""
+    return bool(attempt.checkpoints or site.settings.run.job.uid)
+
+
 def find_trusted(site: Site, attempt: Attempt) -> dict[str, str]:
     """Checkpoint folder -> manifest digest: the attempt's; a local run, which has no status, asks its ledger."""
-    if attempt.checkpoints or site.settings.run.job.uid:
+    if is_told_checkpoints(site, attempt):
         return dict(attempt.checkpoints)
     ledger = read_ledger(site.store)
     return {record.uri.rpartition("/")[2]: record.digest for record in ledger.checkpoints if record.digest}

@@ -14,9 +14,18 @@ from finetune_trainer.agent.progress import Board
 from finetune_trainer.agent.settings import Settings
 from finetune_trainer.agent.shared_memory import SharedMemory
 from finetune_trainer.errors import StoppedError
+from finetune_trainer.results import PreparedPointer
 from finetune_trainer.store.store import Store
 
 Result = TypeVar("Result")
+
+
+@dataclass
+class Known:
+    """What this agent has learnt of the job and what never changes again."""
+
+    pointer: PreparedPointer | None = None
+    """Where the prepared data lies."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,7 @@ class Site:
     """Snapshots that lie in this pod."""
     memory: SharedMemory = field(default_factory=lambda: SharedMemory(None, 0))
     """Where workers put them."""
+    known: Known = field(default_factory=Known)
 
 
 async def unless_stopped(work: Coroutine[Any, Any, Result], stop: asyncio.Event) -> Result:

@@ -92,7 +92,7 @@ def _bring(name: str, task: WorkerTask, ranks: Ranks, link: AgentLink) -> tuple[
 
 def _is_held(offer: Offer, ranks: Ranks) -> bool:
     """Whether its files lie here and are this rank's: a node's place among the members may have changed."""
-    if offer.path is None:
+    if offer.path is None or (ranks.is_first and not (Path(offer.path) / FILE_STATE).is_file()):
         return False
     return offer.world_size != ranks.world_size or (Path(offer.path) / random_file(ranks.rank)).is_file()
 
