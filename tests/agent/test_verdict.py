@@ -10,6 +10,8 @@ from finetune_contract.exits import FailureClass
 from finetune_contract.progress import Failure
 from finetune_trainer.agent.verdict import WorkerEnd, describe_failure, find_first_failure
 from finetune_trainer.errors import DataError, PeerLostError
+from finetune_trainer.marks import Mark
+from tests.publish.make import make_run
 
 DONE = WorkerEnd(rank=0, exit_code=0, at=1.0)
 
@@ -79,3 +81,15 @@ def test_a_workers_own_words_are_kept_and_completed() -> None:
 def test_the_class_of_an_end_without_words(exit_code: int, memory_killed: bool, failure_class: FailureClass) -> None:
     end = replace(_end(0, exit_code, at=1.0), memory_killed=memory_killed)
     assert describe_failure(end, node=0).failure_class == failure_class
+
+
+def test_a_worker_killed_for_memory_names_its_micro_batch_and_what_comes_next() -> None:
+    resolved = make_run().resolved.model_copy(update={"micro_batch_size": 8})
+    mark = Mark(at=1.0, stage="backward", step=7)
+    end = replace(_end(0, -9, at=1.0), memory_killed=True, mark=mark, resolved=resolved)
+    failure = describe_failure(end, node=0)
+    assert failure.message == (
+        "worker 0 on node 0 was ended by signal 9: memory did not suffice for micro-batches of 8 rows: the next attempt"
+        " computes 4 rows at a time; training.microBatchSize sets it from the start"
+    )
+    assert (failure.phase, failure.step) == ("backward", 7)

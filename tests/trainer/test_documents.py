@@ -7,12 +7,12 @@ import torch
 
 from finetune_contract.exits import FailureClass, WorkerExit
 from finetune_contract.report import CurvePoint
-from finetune_trainer.errors import DataError, UserError
+from finetune_trainer.errors import DataError
 from finetune_trainer.marks import Stage
 from finetune_trainer.worker.engine import make_deepspeed_config
 from finetune_trainer.worker.failure import Scene, map_error
 from finetune_trainer.worker.flops import count_flops_per_token
-from finetune_trainer.worker.resume import choose_common, find_mismatch
+from finetune_trainer.worker.resume import choose_common, find_mismatch, find_unwanted
 from finetune_trainer.worker.state import MOST_POINTS, TrainerState, add_points
 from tests.trainer.make import make_run
 
@@ -43,9 +43,14 @@ def test_a_checkpoint_of_other_data_or_stage_is_passed_over_with_a_reason() -> N
     assert "other data" in find_mismatch(fresh.model_copy(update={"data_fingerprint": "b"}), fresh)
 
 
-def test_a_checkpoint_of_another_world_size_is_refused_with_the_remedy() -> None:
-    with pytest.raises(UserError, match="written by 2 processes and this attempt has 1; start with 2"):
-        find_mismatch(TrainerState(world_size=2), TrainerState(world_size=1))
+@pytest.mark.parametrize(
+    ("step", "skipped", "reason"),
+    [(3, (), ""), (4, (), "it was trained on step 4, which is passed over now"), (5, (4,), "")],
+)
+def test_a_checkpoint_that_learnt_from_a_step_to_pass_over_is_unwanted(
+    step: int, skipped: tuple[int, ...], reason: str
+) -> None:
+    assert find_unwanted(TrainerState(step=step, skipped_steps=skipped), [4]) == reason
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from typing import Final
 from finetune_contract.exits import FailureClass, WorkerExit, classify_exit
 from finetune_contract.names import Reason
 from finetune_contract.progress import Failure
+from finetune_contract.run import Resolved
 from finetune_trainer.marks import Mark
+from finetune_trainer.shortage import explain_shortage
 
 _EXPLANATIONS: Final = {
     FailureClass.USER: (Reason.USER_ERROR, "a setting or the data cannot be used; its last lines say which"),
@@ -19,7 +21,7 @@ _EXPLANATIONS: Final = {
     ),
     FailureClass.NUMERIC: (
         Reason.NUMERIC_ERROR,
-        "the loss is not a number; lower training.learningRate or look at the data",
+        "nothing can be learnt from a step; lower training.learningRate or look at the data",
     ),
     FailureClass.PEER_LOST: (Reason.POD_LOST, "another rank is gone"),
     FailureClass.STORAGE: (Reason.STORAGE_ERROR, "the storage failed; its last lines say how"),
@@ -47,6 +49,8 @@ class WorkerEnd:
     """The kernel has killed a process of this pod for memory since the worker began."""
     mark: Mark | None = None
     """What it was doing."""
+    resolved: Resolved | None = None
+    """With how many rows at a time."""
 
 
 def find_first_failure(ends: Sequence[WorkerEnd], node: int) -> Failure | None:
@@ -68,6 +72,8 @@ def describe_failure(end: WorkerEnd, node: int) -> Failure:
     reason, explanation = _EXPLANATIONS[failure_class]
     if end.exit_code == -9 and failure_class == FailureClass.CODE:
         explanation = "it was killed from outside; the node's kernel log says by whom"
+    if failure_class == FailureClass.OUT_OF_MEMORY and end.mark and end.resolved:
+        explanation = f"memory did not suffice {explain_shortage(end.mark.stage, end.resolved)}"
     ended = f"was ended by signal {-end.exit_code}" if end.exit_code < 0 else f"ended with exit code {end.exit_code}"
     return Failure(
         failure_class=failure_class,

@@ -217,6 +217,7 @@ class Workers:
             ended_by_agent=worker.ended_by_agent,
             memory_killed=count_oom_kills() > worker.oom_kills,
             mark=worker.read_mark(),
+            resolved=worker.task.run.resolved,
         )
 
 

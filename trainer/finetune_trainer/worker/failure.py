@@ -11,6 +11,7 @@ from torch.distributed import DistError
 from finetune_contract.run import Resolved
 from finetune_trainer.errors import FineTuneError, NumericError, OutOfMemoryError, PeerLostError
 from finetune_trainer.marks import Stage
+from finetune_trainer.shortage import explain_shortage
 
 LOST_PEER_WORDS: Final = (
     "Connection closed by peer",
@@ -41,7 +42,9 @@ def map_error(error: BaseException, scene: Scene) -> FineTuneError:
         return error
     words = str(error)
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in words for word in NO_MEMORY_WORDS):
-        return OutOfMemoryError(f"memory did not suffice {_explain_memory(scene)} ({_first_line(error)})")
+        return OutOfMemoryError(
+            f"memory did not suffice {explain_shortage(scene.stage, scene.resolved)} ({_first_line(error)})"
+        )
     if isinstance(error, DistError | ConnectionError) or (
         isinstance(error, RuntimeError) and any(word in words for word in LOST_PEER_WORDS)
     ):
@@ -54,33 +57,6 @@ def map_error(error: BaseException, scene: Scene) -> FineTuneError:
             phase="update",
         )
     return FineTuneError(f"the worker crashed: {type(error).__name__}: {_first_line(error)}; see the log of this rank")
-
-
-def _explain_memory(scene: Scene) -> str:
-    """For what it did not suffice, and what comes next: a failed attempt is followed by one of half the rows."""
-    rows, judged = scene.resolved.micro_batch_size, scene.resolved.evaluation_batch_size
-    if scene.stage in ("evaluating", "finalizing"):
-        coming = min(judged, 2 * (rows // 2))
-        if 0 < coming < judged:
-            next_ = f"the next attempt evaluates {coming}; evaluation.batchSize sets it from the start"
-        else:
-            next_ = "lower evaluation.batchSize"
-        return f"to evaluate {_count(judged)} at a time: {next_}"
-    if scene.stage in ("starting", "saving"):
-        return (
-            f"while {scene.stage}: raise resources.memory, or share the state with training.deepspeed.zeroStage: 3 or "
-            "offload"
-        )
-    if rows == 1:
-        return "for 1 row at a time: lower training.maxLength, or set training.gradientCheckpointing: true"
-    return (
-        f"for micro-batches of {rows} rows: the next attempt computes {_count(rows // 2)} at a time; "
-        "training.microBatchSize sets it from the start"
-    )
-
-
-def _count(rows: int) -> str:
-    return "1 row" if rows == 1 else f"{rows} rows"
 
 
 def _first_line(error: BaseException) -> str:
