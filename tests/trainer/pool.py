@@ -97,16 +97,18 @@ def run_attempt(
     tasks: Sequence[WorkerTask],
     on_message: Callable[[Worker, WorkerMessage, list[Worker]], None] | None = None,
     sabotage: Callable[[], None] | None = None,
+    *,
+    releases: bool = True,
 ) -> Attempt:
     """Start a worker for each task, listen until all have ended; `on_message` may react to what they say.
 
-    `sabotage` is called in every worker before it begins (tests/trainer/sabotage.py).
+    `sabotage` is called in every worker before it begins (tests/trainer/sabotage.py). `releases`: slots of snapshots.
     """
     workers = [_start(task, sabotage) for task in tasks]
     watchdog = threading.Timer(SECONDS, _kill, args=(workers,))
     watchdog.start()
     try:
-        _listen(workers, on_message)
+        _listen(workers, on_message, releases)
         for worker in workers:
             worker.process.join()
     finally:
@@ -144,7 +146,7 @@ def _main(task_json: str, connection: Connection, sabotage: Callable[[], None] |
 
 
 def _listen(
-    workers: Sequence[Worker], on_message: Callable[[Worker, WorkerMessage, list[Worker]], None] | None
+    workers: Sequence[Worker], on_message: Callable[[Worker, WorkerMessage, list[Worker]], None] | None, releases: bool
 ) -> None:
     speaking = {worker.connection: worker for worker in workers}
     while speaking:
@@ -157,13 +159,13 @@ def _listen(
                 del speaking[connection]
                 continue
             if isinstance(message, SnapshotReady):
-                message = _take_out(message, worker, workers)
+                message = _take_out(message, worker, workers, releases)
             worker.messages.append(message)
             if on_message is not None:
                 on_message(worker, message, list(workers))
 
 
-def _take_out(message: SnapshotReady, worker: Worker, workers: Sequence[Worker]) -> SnapshotReady:
+def _take_out(message: SnapshotReady, worker: Worker, workers: Sequence[Worker], releases: bool) -> SnapshotReady:
     """Copy a rank's files out of the slot, and release it once all ranks of the node have been heard."""
     slot, attempt_dir = Path(message.folder), Path(worker.task.attempt_dir)
     folder = attempt_dir / "saved" / f"step-{message.step:08d}"
@@ -175,7 +177,7 @@ def _take_out(message: SnapshotReady, worker: Worker, workers: Sequence[Worker])
         shutil.copytree(folder / "weights", attempt_dir.parent / "best" / name / "weights", dirs_exist_ok=True)
     siblings = [other for other in workers if other.task.node == worker.task.node]
     heard = [other for other in siblings if any(said.step == message.step for said in other.heard(SnapshotReady))]
-    if len({*map(id, heard), id(worker)}) == len(siblings):
+    if releases and len({*map(id, heard), id(worker)}) == len(siblings):
         for sibling in siblings:
             sibling.tell(Released(step=message.step, folder=message.folder))
     return message.model_copy(update={"folder": str(folder)})
