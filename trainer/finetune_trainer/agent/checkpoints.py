@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+FIRST_WAIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 30.0
 POLL_SECONDS = 0.5
 PEER_PATIENCE_SECONDS = 300.0
@@ -143,7 +144,7 @@ class Checkpoints:
 
     async def _persist(self, snapshot: Snapshot, work: Callable[[], Result]) -> Result:
         """Do a piece of work in a thread; a failing store is tried again, and the user told."""
-        seconds = 1.0
+        seconds = FIRST_WAIT_SECONDS
         while True:
             try:
                 result = await asyncio.to_thread(work)
