@@ -2,7 +2,8 @@
 
 What it shall do wrong stands in `behaviour.json` of its data folder: {"rank": 0, "step": 3, "how": "kill" | "raise" |
 "user-error" | "out-of-memory" | "hang"}. With several ranks a failing one makes the others report a lost peer.
-"halt" (SIGSTOP) and "sleep" (with "stage") stop one rank without a word, and the others wait for it.
+"halt" (SIGSTOP) and "sleep" (with "stage") stop one rank without a word, and the others wait for it. "linger" (with
+"stage") stays there until it is asked to stop. Step 0 is before training, the one after the last is the finalizing.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class _Worker:
         print(f"worker {self.task.rank} of {self.task.world_size} begins")
         print("credentials seen:", sorted(name for name in os.environ if name.startswith("AWS_")))
         state = self._resume()
+        self._misbehave(0)
         last = self.task.run.resolved.max_steps or 20
         while state.step < last:
             if self._stop.is_set():
@@ -164,6 +166,9 @@ class _Worker:
 
     def _finalize(self, last: int) -> None:
         self.say(Heartbeat(rank=self.task.rank, phase="finalizing", step=last, at=time.time()))
+        self._misbehave(last + 1)
+        if self._stop.is_set():
+            raise StoppedError("stopped")
         if self.task.rank != 0:
             return
         attempt_dir = Path(self.task.attempt_dir)
@@ -199,6 +204,10 @@ class _Worker:
             case "sleep":
                 self._marker.enter(self._behaviour["stage"])
                 time.sleep(FOREVER)
+            case "linger":
+                self._marker.enter(self._behaviour["stage"])
+                self.say(Heartbeat(rank=self.task.rank, phase=self._behaviour["stage"], step=step, at=time.time()))
+                self._stop.wait()
             case "hang":
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 signal.pause()

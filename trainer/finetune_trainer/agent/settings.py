@@ -30,10 +30,10 @@ class Settings:
     host: str
     """Address that the HTTP server binds."""
     port: int
-    machine: str | None
-    """Kubernetes node; None in local runs."""
     termination_log: Path | None
     """Where Kubernetes looks for the termination message; None in local runs."""
+    machine: str | None = None
+    """Kubernetes node; None in local runs."""
 
     def attempt_dir(self, attempt: int) -> Path:
         """Scratch of one attempt: snapshots, export, logs."""
