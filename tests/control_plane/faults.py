@@ -125,7 +125,7 @@ class FakeCluster:
     async def delete(
         self, resource: Resource, key: Key, uid: str | None = None, *, grace_seconds: int | None = None
     ) -> None:
-        self._call(f"delete {resource.plural}/{key.name}")
+        self._call(f"delete {resource.plural}/{key.name}{'' if grace_seconds is None else f' in {grace_seconds} s'}")
         if (resource.plural, key) not in self.objects:
             raise NotFoundError(f"{key} not found")
         self.remove(resource, key)

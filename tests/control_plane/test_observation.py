@@ -56,6 +56,12 @@ def test_new_pod_is_read() -> None:
     assert read_pod(make_manifest()) == make_pod()
 
 
+def test_place_and_incarnation_of_a_pod_are_read() -> None:
+    manifest = make_manifest(labels=LABELS | {names.LABEL_INCARNATION: "3"}, name="spam-0a1b2-0-3")
+    manifest["spec"]["nodeName"] = "node-b"
+    assert read_pod(manifest) == make_pod(incarnation=3, host="node-b")
+
+
 def test_running_pod_is_read_with_what_it_was_told() -> None:
     annotations = {names.ANNOTATION_ATTEMPT: "{}", names.ANNOTATION_STOP: "s", names.ANNOTATION_FINISH: "f"}
     status = {

@@ -233,6 +233,20 @@ async def test_pod_that_is_gone_already_needs_no_deletion() -> None:
     assert room.status()["phase"] == "Failed"
 
 
+async def test_pod_that_does_not_go_is_taken_out_without_its_node() -> None:
+    room = Room()
+    await room.reconcile()
+    pod = room.cluster.objects["pods", Key("ml", "spam-0a1b2-0-0")]
+    going = pod | {"metadata": pod["metadata"] | {"deletionTimestamp": format_time(NOW + 120)}}
+    room.pods.put(room.cluster.store(PODS, going))
+    room.now += 149
+    await room.reconcile()
+    assert not [call for call in room.cluster.calls if call.startswith("delete")]
+    room.now += 1
+    await room.reconcile()
+    assert [call for call in room.cluster.calls if call.startswith("delete")] == ["delete pods/spam-0a1b2-0-0 in 0 s"]
+
+
 async def test_job_that_is_gone_is_nothing_to_do() -> None:
     room = Room()
     room.jobs.remove(KEY)
