@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +37,17 @@ def go_straight(stage: Stage, seconds: float = 60.0) -> Ending:
     return finish(stage, seconds)
 
 
-def go_round(stage: Stage, seconds: float = 60.0) -> Ending:
-    """A crashed worker, a suspend during the second attempt, a resume, and a third attempt, which finishes."""
+def go_round(stage: Stage, seconds: float = 60.0, midway: Callable[[], None] | None = None) -> Ending:
+    """A crashed worker, a suspend during the second attempt, a resume, and a third attempt, which finishes.
+
+    `midway` is called while the second attempt trains.
+    """
     play = stage.play
     play.script = {1: "fails", 2: "trains", 3: "finishes"}
     play.apply(SPEC)
     stage.live(lambda _: play.count_members(2) == NODES, "all members train in attempt 2", seconds=seconds)
+    if midway is not None:
+        midway()
     play.change({"suspend": True})
     stage.live(lambda status: is_true(status, "Suspended"), "it is suspended", seconds=seconds)
     assert play.list_pods() == []

@@ -39,6 +39,10 @@ class Play:
     agents: dict[str, Agent] = field(default_factory=dict)
     told: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Attempt -> the member sets that were told with this number."""
+    keeps_terminating: bool = False
+    """Pods that are deleted with grace stay for now, as on a node that is busy or away."""
+    holds_back: dict[str, Any] | None = None
+    """While set, new pods do not run and have this status."""
     most_pods: int = 0
     """Pods at a time that had not ended and were not being deleted."""
 
@@ -119,7 +123,10 @@ class Play:
         for pod in pods:
             name = pod["metadata"]["name"]
             if _is_deleting(pod):
-                self.end_pod(name)
+                if not self.keeps_terminating:
+                    self.end_pod(name)
+            elif pod in alive and name not in self.agents and self.holds_back is not None:
+                self.set_status(pod, **self.holds_back)
             elif pod in alive and name not in self.agents:
                 self.run_pod(pod)
             elif pod in alive:
