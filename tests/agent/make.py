@@ -20,6 +20,11 @@ from finetune_contract import names
 from finetune_contract.attempt import Attempt, Endpoint, StopRequest
 from finetune_contract.progress import Progress
 from finetune_contract.run import RunConfig
+from finetune_trainer.agent.launcher import Launcher
+from finetune_trainer.agent.metrics import Metrics
+from finetune_trainer.agent.progress import Board
+from finetune_trainer.agent.settings import Settings
+from finetune_trainer.agent.site import Site
 from finetune_trainer.results import PreparedPointer
 from finetune_trainer.store.store import Store
 from tests.ground.cache import REPOSITORY
@@ -62,6 +67,18 @@ def make_run(
         max_steps=steps,
     )
     return run.model_copy(update={"job": run.job.model_copy(update={"uid": uid})})
+
+
+def make_settings(run: RunConfig, work_dir: Path, node: int = 0) -> Settings:
+    """What an agent is told by its environment."""
+    return Settings(run, work_dir, work_dir, work_dir, node, "trainer", "127.0.0.1", 0, None, None)
+
+
+def make_site(run: RunConfig, work_dir: Path, node: int = 0, store: Store | None = None) -> Site:
+    """An agent's tools without the agent."""
+    store = store or Store.open(run.job_uri, {})
+    board, metrics = Board("", node, "trainer"), Metrics(run, node, None)
+    return Site(make_settings(run, work_dir, node), {}, store, board, metrics, Launcher())
 
 
 def put_prepared(store: Store, folder: Path, behaviour: Mapping[str, Any] | None = None) -> None:
@@ -211,3 +228,20 @@ class AgentProcess:
             names.ENV_PORT: str(self.port),
             names.ENV_TERMINATION_LOG: str(self.folder / "termination"),
         }
+
+
+def find_workers(agent: AgentProcess) -> list[int]:
+    """Process ids of what an agent has started in sessions of their own: workers, preparation, publishing."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if str(agent.folder).encode() in path.read_bytes() and _leads_session(path.parent):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return [pid for pid in found if pid != agent.process.pid]
+
+
+def _leads_session(process: Path) -> bool:
+    fields = (process / "stat").read_text().rpartition(") ")[2].split()
+    return fields[3] == process.name and fields[0] != "Z"

@@ -13,15 +13,13 @@ from finetune_contract.run import RunConfig
 from finetune_trainer.agent import checkpoints as checkpoints_module
 from finetune_trainer.agent.checkpoints import Checkpoints
 from finetune_trainer.agent.held import find_held
-from finetune_trainer.agent.site import Site
 from finetune_trainer.errors import FencedError, StorageAccessError, StorageError
 from finetune_trainer.messages import Offer, Released, SnapshotReady
 from finetune_trainer.store.fence import raise_fence
 from finetune_trainer.store.ledger import read_ledger
 from finetune_trainer.store.location import locate
 from finetune_trainer.store.store import Store
-from tests.agent.make import make_attempt, make_run
-from tests.agent.test_delivery import make_site
+from tests.agent.make import make_attempt, make_run, make_site
 
 PATIENCE = 60
 
@@ -43,7 +41,7 @@ class Node:
     def __init__(self, run: RunConfig, folder: Path, node: int = 0) -> None:
         self.folder, self.number = folder, node
         self.store = FailingStore(locate(run.job_uri), {})
-        self.site = Site(**{**vars(make_site(run, folder, node)), "store": self.store})
+        self.site = make_site(run, folder, node, self.store)
         self.released: list[Released] = []
 
     def begin(self, attempt: Attempt) -> Checkpoints:
