@@ -21,6 +21,7 @@ from tests.control_plane.make import (
     make_record,
     make_running_pod,
     make_snapshot,
+    make_step,
 )
 from tests.control_plane.test_lifecycle import TWO_NODES
 from tests.control_plane.world import asks_for_nothing, hear, make_training, read_conditions, run_pods, step
@@ -234,3 +235,12 @@ def test_ending_job_without_an_agent_that_was_told_anything_needs_no_stop() -> N
     actions = decide(snapshot, NOW + 60)
     assert actions.annotate == (finish(POD_0, "Failed"),)
     assert actions.delete_pods == (POD_1,)
+
+
+def test_last_step_is_known_also_where_the_end_is_heard_of_another_node_first() -> None:
+    training = step(run_pods(step(make_snapshot(TWO_NODES), NOW)), NOW + 1)
+    outcome = make_outcome(step=5)
+    told = make_answer(node=1, phase="Finished", outcome=outcome, step=make_step(10))
+    status = decide(hear(training, told), NOW + 60).status
+    assert status is not None
+    assert [(attempt.result, attempt.last_step) for attempt in status.attempts] == [("Finished", 10)]

@@ -15,11 +15,12 @@ from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.actions import Actions, Annotate
 from finetune_operator.plan import attempt_end, membership
 from finetune_operator.plan.announcements import tell_members
-from finetune_operator.plan.attempts import find_attempt
+from finetune_operator.plan.attempts import find_attempt, note_steps
 from finetune_operator.plan.course import run_course
 from finetune_operator.plan.ending import end_status, release_pods, wait_for_removal
 from finetune_operator.plan.events import Event, derive_events, pods_created
 from finetune_operator.plan.holds import find_budget_end
+from finetune_operator.plan.members import hear_members
 from finetune_operator.plan.numbers import refresh_numbers, wait_for_numbers
 from finetune_operator.plan.objects.config import make_config_map
 from finetune_operator.plan.objects.pod import make_pod
@@ -74,6 +75,9 @@ def _listen(snapshot: Snapshot, verdict: Verdict, now: float) -> FineTuneJobStat
 def _end(snapshot: Snapshot, status: FineTuneJobStatus, verdict: Verdict, now: float) -> Actions:
     """The end: the status first, then the pods are told."""
     if snapshot.job is not None:
+        # The end may be heard of another member than the first.
+        told = [attempt_end.count_steps(heard) for heard in hear_members(snapshot, find_attempt(status))]
+        status = note_steps(status, resumed_from=None, last_step=max(told, default=0))
         status = refresh_numbers(status, hear_first_member(snapshot, status), snapshot.job.spec, now)
     status = end_status(snapshot, status, verdict, now)
     release = release_pods(snapshot, status, now)

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,13 +71,11 @@ def test_leader_that_slept_past_its_lease_writes_nothing(
 ) -> None:
     stage = make_stage("asleep")
     kubeconfig = tmp_path / "second.kubeconfig"
-    with (
-        ApiProxy(trials.server.kubeconfig, kubeconfig) as proxy,
-        Replica(kubeconfig, tmp_path, stage.play.namespace, trials.agent_port, "second"),
-    ):
+    with ExitStack() as second, ApiProxy(trials.server.kubeconfig, kubeconfig) as proxy:
         woken_at: list[int] = []
 
         def oversleep() -> None:
+            second.enter_context(Replica(kubeconfig, tmp_path, stage.play.namespace, trials.agent_port, "second"))
             wait_for(lambda: bool(proxy.calls), "the second replica is up", seconds=60)
             stage.operator.pause()
             wait_for(lambda: any(call.is_write for call in proxy.calls), "the second leads", seconds=60)
