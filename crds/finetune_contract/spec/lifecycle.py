@@ -52,7 +52,8 @@ class FailurePolicySpec(Document):
     """After how long a silent worker counts as hung."""
     numeric: Literal["fail", "skip", "rollback"] = "fail"
     """When the loss is not a number or jumps: fail, skip the update, or go back to the last checkpoint and pass over
-    the rows of that step."""
+    the rows of that step. Skip looks at the loss of every step before its update: one small all-reduce and one wait
+    for the device a step, which the others do once a log interval."""
     numeric_budget: Annotated[int, Field(ge=1, le=1000)] = 10
     """Steps that may be passed over before the job fails."""
     loss_spike_factor: Annotated[float, Field(gt=1.0, le=1_000_000.0)] | None = None
