@@ -81,6 +81,21 @@ def estimate_states(inputs: StateInputs) -> tuple[MemoryPart, ...]:
     )
 
 
+def estimate_snapshot(inputs: StateInputs, workers_per_node: int) -> int:
+    """Bytes of one checkpoint on the first node: the optimizer of each of its workers, and what is trained.
+
+    DeepSpeed keeps a copy of the weights in fp32 with the optimizer's shard from stage 1 on. What is trained lies there
+    twice below stage 3: as DeepSpeed's state, and as the model of a step that was evaluated.
+    """
+    element, trained = _element_bytes(inputs.precision), inputs.trained_parameters
+    each = 12 if inputs.zero_stage or inputs.precision != "fp32" else 8
+    sharing = _shards(inputs, from_stage=1)
+    owners = workers_per_node if sharing > 1 else 1
+    state = owners * -(-trained * each // sharing)
+    copies = 1 if inputs.zero_stage == 3 else 2
+    return state + copies * trained * element
+
+
 def estimate_activations(inputs: ActivationInputs) -> tuple[MemoryPart, ...]:
     """Activations that the backward pass needs, and the logits of a language model."""
     parts = (_layer_activations(inputs),)

@@ -14,9 +14,17 @@ from typing import TYPE_CHECKING, Any
 from finetune_cli.batch import Batch, share_out
 from finetune_cli.job_file import read_one_job
 from finetune_cli.local_job import parse_claims
-from finetune_cli.memory import ActivationInputs, MemoryPart, StateInputs, estimate_activations, estimate_states
+from finetune_cli.memory import (
+    ActivationInputs,
+    MemoryPart,
+    StateInputs,
+    estimate_activations,
+    estimate_snapshot,
+    estimate_states,
+)
 from finetune_cli.model_facts import ModelFacts
 from finetune_cli.output import OutputFormat, print_json
+from finetune_cli.pod_memory import PodMemory, check_pod_memory
 from finetune_cli.sources import count_training_rows, look_at_model, share_split_off
 from finetune_contract.exits import CommandExit
 from finetune_contract.run import RunConfig
@@ -37,6 +45,10 @@ class Plan:
     trained_parameters: int
     tokens: int | None
     memory: tuple[MemoryPart, ...]
+    snapshot_bytes: int
+    """Bytes of one checkpoint on the first node; 0 while unknown."""
+    warnings: tuple[str, ...]
+    """What will not work well, and what to set."""
     unknown: tuple[str, ...]
     """What could not be known, and why."""
 
@@ -60,6 +72,7 @@ class Plan:
             },
             "steps": None if self.schedule is None else _steps_data(self.schedule),
             "memory": None if not self.memory else self._memory_data(),
+            "warnings": list(self.warnings),
             "unknown": list(self.unknown),
         }
 
@@ -70,6 +83,7 @@ class Plan:
             "trainedParameters": self.trained_parameters,
             "deviceBytes": self.bytes_in("device"),
             "hostBytes": self.bytes_in("host"),
+            "snapshotBytes": self.snapshot_bytes,
             "parts": [vars(part) for part in self.memory],
         }
 
@@ -98,6 +112,7 @@ def make_plan(job: FineTuneJob, claims: Mapping[str, Path], here: Path) -> Plan:
     trained = _count_trained(run, facts)
     tokens = _choose_tokens(job, facts)
     memory = _estimate_memory(run, facts, trained, tokens, unknown)
+    snapshot_bytes = _estimate_snapshot(run, facts, trained)
     return Plan(
         run=run,
         batch=share_out(run.resolved),
@@ -106,6 +121,8 @@ def make_plan(job: FineTuneJob, claims: Mapping[str, Path], here: Path) -> Plan:
         trained_parameters=trained,
         tokens=tokens,
         memory=memory,
+        snapshot_bytes=snapshot_bytes,
+        warnings=tuple(_check_pod(run, memory, snapshot_bytes)),
         unknown=tuple(unknown),
     )
 
@@ -150,16 +167,7 @@ def _estimate_memory(
     parts: list[MemoryPart] = []
     resolved, training = run.resolved, run.spec.training
     if facts.parameters:
-        parts += estimate_states(
-            StateInputs(
-                parameters=facts.parameters,
-                trained_parameters=trained,
-                precision=resolved.precision,
-                processes=resolved.world_size,
-                zero_stage=resolved.zero_stage,
-                offload=training.deepspeed.offload,
-            )
-        )
+        parts += estimate_states(_describe_states(run, facts, trained))
     else:
         unknown.append("memory of weights: the model has no safetensors file that would tell its parameters")
     if facts.shape is None or tokens is None:
@@ -174,6 +182,39 @@ def _estimate_memory(
         keeps_logits=run.spec.task == "text-generation",
     )
     return (*parts, *estimate_activations(activations))
+
+
+def _describe_states(run: RunConfig, facts: ModelFacts, trained: int) -> StateInputs:
+    return StateInputs(
+        parameters=facts.parameters,
+        trained_parameters=trained,
+        precision=run.resolved.precision,
+        processes=run.resolved.world_size,
+        zero_stage=run.resolved.zero_stage,
+        offload=run.spec.training.deepspeed.offload,
+    )
+
+
+def _estimate_snapshot(run: RunConfig, facts: ModelFacts | None, trained: int) -> int:
+    if facts is None or not facts.parameters:
+        return 0
+    return estimate_snapshot(_describe_states(run, facts, trained), run.resolved.workers_per_node)
+
+
+def _check_pod(run: RunConfig, memory: tuple[MemoryPart, ...], snapshot_bytes: int) -> list[str]:
+    from finetune_operator.plan.quantities import parse_bytes
+
+    limit = run.spec.resources.memory
+    on_host = sum(part.bytes for part in memory if part.place == "host" or run.resolved.device == "cpu")
+    return check_pod_memory(
+        PodMemory(
+            snapshot_bytes=snapshot_bytes,
+            workers=run.resolved.workers_per_node,
+            process_bytes=on_host,
+            shared_bytes=run.resolved.shared_memory_bytes,
+            limit_bytes=parse_bytes(limit) if limit else None,
+        )
+    )
 
 
 def _steps_data(schedule: Schedule) -> dict[str, int]:

@@ -9,12 +9,11 @@ from rich.table import Table
 
 from finetune_cli.output import data
 from finetune_cli.plan import Plan, count_evaluations
+from finetune_cli.pod_memory import format_bytes
 from finetune_contract.names import KIND
 
 if TYPE_CHECKING:
     from finetune_trainer.worker.schedule import Schedule
-
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def print_plan_text(plan: Plan) -> None:
@@ -31,17 +30,20 @@ def print_plan_text(plan: Plan) -> None:
         out.print()
         out.print(_memory_table(plan))
         out.print("Not counted: the framework's own memory, communication buffers and fragmentation.")
+    if plan.snapshot_bytes:
+        out.print(_describe_snapshots(plan))
+    for sentence in plan.warnings:
+        out.print(f"Warning: {sentence}", style="yellow", markup=False)
     for sentence in plan.unknown:
         out.print(f"Not known: {sentence}")
 
 
-def format_bytes(size: float) -> str:
-    """A size in the largest unit that leaves it at or above 1."""
-    for unit in _UNITS[:-1]:
-        if size < 1024:
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
-        size /= 1024
-    return f"{size:,.1f} {_UNITS[-1]}"
+def _describe_snapshots(plan: Plan) -> str:
+    return (
+        f"Checkpoints: {format_bytes(plan.snapshot_bytes)} on a node; two of them,"
+        f" {format_bytes(2 * plan.snapshot_bytes)}, wait in shared memory"
+        f" ({format_bytes(plan.run.resolved.shared_memory_bytes)}) for their upload"
+    )
 
 
 def _resolved_table(plan: Plan) -> Table:

@@ -76,6 +76,16 @@ def test_memory_is_that_of_the_model_on_disk(tmp_path: Path, monkeypatch: pytest
     assert memory["deviceBytes"] == sum(part["bytes"] for part in memory["parts"])
 
 
+def test_a_pod_without_room_for_two_checkpoints_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_model_files(tmp_path / "model", BERT, TENSORS)
+    plan = read_plan(tmp_path, {"pod": {"sharedMemory": "64Mi"}}, monkeypatch)
+    assert plan["memory"]["snapshotBytes"] == (8 + 4 + 4) * 1144
+    assert [sentence.partition(" do not fit")[0] for sentence in plan["warnings"]] == ["two checkpoints of 17.9 KiB"]
+    text = call("plan", tmp_path / "job.yaml").stdout
+    assert "Checkpoints: 17.9 KiB on a node; two of them, 35.8 KiB, wait in shared memory (64.0 MiB)" in text
+    assert "Warning: two checkpoints of 17.9 KiB" in text
+
+
 def test_the_longest_row_is_what_model_and_tokenizer_allow(tmp_path: Path) -> None:
     folder = write_model_files(tmp_path / "model", {**BERT, "max_position_embeddings": 4096}, TENSORS)
     assert make_plan(make_job(), {}, tmp_path).tokens == 2048
