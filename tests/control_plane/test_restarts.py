@@ -150,6 +150,21 @@ def test_first_failure_that_is_not_a_victims_is_the_cause() -> None:
     assert (failure.failure_class, failure.rank) == (FailureClass.CODE, 3)
 
 
+def test_kubernetes_node_of_a_failed_worker_is_named() -> None:
+    snapshot = fail(change_pod(make_training(), 1, host="node-b"))
+    actions = decide(snapshot, LATER)
+    failure = read_attempts(actions)[0].failure
+    assert failure == make_failure(node=1, at=LATER, host="node-b")
+    assert actions.events[0].note.endswith("(node 1, rank 1, on node-b, exit code 1).")
+
+
+def test_attempt_that_the_spec_ended_says_so() -> None:
+    broken = replace(make_training(), job=None, problem="spec.task is missing: add it")
+    actions = decide(broken, LATER)
+    assert read_attempts(actions)[0].reason == "InvalidSpec"
+    assert actions.events[0].note == "Attempt 1 failed: InvalidSpec."
+
+
 @pytest.mark.parametrize(
     "facts",
     [
