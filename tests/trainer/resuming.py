@@ -62,7 +62,8 @@ def resume(
     tasks = make_tasks(run, folders.model, folders.data, work_dir, attempt=2, **task_changes)
     changed = []
     for task in tasks:
-        places = copy_node(former, task.node, Path(task.attempt_dir) / "resume")
+        saved = task.node if task.node in {worker.task.node for worker in former.workers} else 0
+        places = copy_node(former, saved, Path(task.attempt_dir) / "resume")
         offers = [make_offer(places[step], step, len(former.workers)) for step in sorted(places, reverse=True)]
         best_dir = find_best(former) if task.rank == 0 else None
         changed.append(task.model_copy(update={"offers": tuple(offers[:steps]), "best_dir": best_dir}))

@@ -17,6 +17,7 @@ from finetune_trainer.worker.randomness import read_states, seed_for_step
 from finetune_trainer.worker.ranks import Ranks
 from finetune_trainer.worker.snapshot import ENGINE_TAG, random_file
 from finetune_trainer.worker.state import FILE_STATE, TrainerState
+from finetune_trainer.worker.tensor_files import is_state_file
 from finetune_trainer.worker.universal import load_as_universal
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,9 @@ logger = logging.getLogger(__name__)
 def resume(engine: Any, fresh: TrainerState, task: WorkerTask, ranks: Ranks, link: AgentLink) -> TrainerState:
     """Load the newest common checkpoint into the engine and the generators, or stay at `fresh`. A collective.
 
-    Raises `UserError` where nothing can be loaded since what is there belongs to another run.
+    What is incomplete on one rank is passed over by all before anything is loaded: a load that fails half way would
+    leave some ranks changed, and others waiting. Raises `UserError` where nothing can be loaded since what is there
+    belongs to another run, and what DeepSpeed raises where it cannot load what is complete.
     """
     everyones = ranks.gather([offer.name for offer in task.offers])
     skipped: list[str] = []
@@ -38,8 +41,9 @@ def resume(engine: Any, fresh: TrainerState, task: WorkerTask, ranks: Ranks, lin
         elif mismatch := find_mismatch(state, fresh):
             foreign, problem = True, mismatch
         else:
-            problem = find_unwanted(state, task.skip_steps) or _load(engine, brought, state, fresh, ranks)
+            problem = find_unwanted(state, task.skip_steps) or _find_damage(brought, state, ranks)
             if not problem:
+                _load(engine, brought, state, ranks)
                 _report(state.step, [*find_unshared(everyones, newer_than=name), *skipped], ranks, link)
                 return state.model_copy(update={"world_size": fresh.world_size})
         skipped.append(f"checkpoint {name} is passed over: {problem}")
@@ -105,24 +109,43 @@ def _read_state(brought: Fetched, ranks: Ranks) -> TrainerState | None:
     return TrainerState.from_json(text) if text else None
 
 
-def _load(engine: Any, brought: Fetched, state: TrainerState, fresh: TrainerState, ranks: Ranks) -> str:
-    """Load it, and return why some rank could not."""
-    folder, problem = Path(brought.path or ""), ""
+def _find_damage(brought: Fetched, state: TrainerState, ranks: Ranks) -> str:
+    """What some rank misses of a checkpoint. A collective."""
+    problem = find_missing_files(Path(brought.path or ""), ranks, state, universal=brought.universal)
+    return next((found for found in ranks.gather(problem) if found), "")
+
+
+def find_missing_files(folder: Path, ranks: Ranks, state: TrainerState, *, universal: bool) -> str:
+    """Which file of this rank is missing or cut off; empty where all are there."""
+    engine_files, needed = folder / ENGINE_TAG, ["*model_states.pt"]
+    if state.world_size == ranks.world_size and state.zero_stage > 0:
+        needed.append(f"*zero_pp_rank_{ranks.rank}_*optim_states.pt")
+    if missing := [pattern for pattern in needed if not any(engine_files.glob(pattern))]:
+        return f"DeepSpeed's file {missing[0]} is missing"
+    if universal:
+        return ""
+    files = sorted(engine_files.glob("*.pt"))
+    if state.world_size == ranks.world_size:
+        files.append(folder / random_file(ranks.rank))
+    damaged = next((file for file in files if not (file.is_file() and is_state_file(file))), None)
+    return f"{damaged.name} is missing or cut off" if damaged else ""
+
+
+def _load(engine: Any, brought: Fetched, state: TrainerState, ranks: Ranks) -> None:
+    folder = Path(brought.path or "")
     try:
         if brought.universal:
-            loaded = load_as_universal(engine, folder, ENGINE_TAG)
+            load_as_universal(engine, folder, ENGINE_TAG)
         else:
-            loaded, _ = engine.load_checkpoint(str(folder), tag=ENGINE_TAG, load_module_strict=False)
-        if loaded is None:
-            problem = "DeepSpeed's files are missing"
-        elif state.world_size == ranks.world_size:
+            engine.load_checkpoint(str(folder), tag=ENGINE_TAG, load_module_strict=False)
+        if state.world_size == ranks.world_size:
             read_states(folder / random_file(ranks.rank), ranks.device)
         else:
-            seed_for_step(fresh.seed, state.step, ranks.rank)
-    except Exception as error:
-        logger.exception("checkpoint %s could not be loaded", brought.name)
-        problem = f"{type(error).__name__}: {error}"
-    return next((found for found in ranks.gather(problem) if found), "")
+            seed_for_step(state.seed, state.step, ranks.rank)
+    except Exception:
+        # Told by the worker's end, as what it is: a lost peer, memory, a fault of ours.
+        logger.error("checkpoint %s is complete and could not be loaded", brought.name)
+        raise
 
 
 def _report(step: int, skipped: list[str], ranks: Ranks, link: AgentLink) -> None:

@@ -41,18 +41,53 @@ def convert(source: Path, target: Path) -> None:
     shutil.copy2(source / FILE_STATE, target / FILE_STATE)
 
 
-def load_as_universal(engine: Any, folder: Path, tag: str) -> str | None:
-    """Load a converted checkpoint; None where DeepSpeed's files are missing."""
+def load_as_universal(engine: Any, folder: Path, tag: str) -> None:
+    """Load a converted checkpoint. Raises what DeepSpeed raises."""
     optimizer = engine.optimizer
     decays = [group["weight_decay"] for group in optimizer.optimizer.param_groups]
     # Read by DeepSpeed whenever it loads; this engine saves and otherwise loads its own layout.
     engine._config.load_universal_checkpoint = True
+    _bear_empty_groups(optimizer)
     try:
-        loaded: str | None = engine.load_checkpoint(str(folder), tag=tag, load_module_strict=False)[0]
+        engine.load_checkpoint(str(folder), tag=tag, load_module_strict=False)
     finally:
         engine._config.load_universal_checkpoint = False
     _mend(optimizer.optimizer, decays)
-    return loaded
+
+
+class _Nothing:
+    """Stands for the parameters of a group of which this rank holds no part."""
+
+    @property
+    def _hp_mapping(self) -> _Nothing:
+        return self
+
+    def load_hp_checkpoint_state(self, *_: object, **__: object) -> None:
+        """No step to tell."""
+
+    def get_optim_state_keys(self) -> tuple[str, ...]:
+        return ()
+
+
+def _bear_empty_groups(optimizer: Any) -> None:
+    """DeepSpeed's loader at ZeRO 1 and 2 asks every group for its step, also one of which a rank has only padding."""
+    load = optimizer.load_hp_checkpoint_state_from_checkpoint_dir
+    nothing = _Nothing()
+
+    def load_with_fillers(groups_name: str, folder: str) -> None:
+        groups = getattr(optimizer, groups_name)
+        empty = [group for group in groups if all(parameter._hp_mapping is None for parameter in group)]
+        optimizer.param_names[nothing] = ""
+        for group in empty:
+            group.append(nothing)
+        try:
+            load(groups_name, folder)
+        finally:
+            del optimizer.param_names[nothing]
+            for group in empty:
+                group.pop()
+
+    optimizer.load_hp_checkpoint_state_from_checkpoint_dir = load_with_fillers
 
 
 def _mend(optimizer: torch.optim.Optimizer, decays: list[float]) -> None:
