@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from finetune_contract.attempt import Attempt, Endpoint
 from finetune_trainer.results import FinalEvaluation
 from tests.trainer.conftest import Folders
 from tests.trainer.make import losses_of, make_run, make_tasks
@@ -69,6 +70,27 @@ def test_losses_do_not_depend_on_the_micro_batch(
     alone: FinalEvaluation, plain_classifier: Folders, tmp_path: Path, world_size: int, zero_stage: int
 ) -> None:
     assert_same(train(plain_classifier, tmp_path, world_size, zero_stage, micro_batch_size=2), alone)
+
+
+@pytest.mark.matrix
+def test_a_smaller_micro_batch_after_memory_ran_out_gives_the_same_losses(
+    plain_classifier: Folders, tmp_path: Path
+) -> None:
+    whole = make_run(spec={"training": {"maxGradNorm": 0.5}}, batch_size=16, micro_batch_size=16, epochs=2.0)
+    losses = []
+    for number, micro_batch_size in enumerate((16, 8, 4), 1):
+        told = Attempt(
+            number=number,
+            members={"0": "127.0.0.1"},
+            master=Endpoint(host="127.0.0.1", port=29500),
+            micro_batch_size=micro_batch_size,
+        )
+        run = whole.for_attempt(told)
+        assert run.resolved.gradient_accumulation_steps == 16 // micro_batch_size
+        tasks = make_tasks(run, plain_classifier.model, plain_classifier.data, tmp_path / str(number))
+        losses.append(losses_of(run_attempt(tasks).evaluation.curves))
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+    assert losses[2] == pytest.approx(losses[0], abs=1e-5)
 
 
 def test_training_learns_and_every_row_is_judged_once(alone: FinalEvaluation) -> None:
