@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,37 @@ def test_a_missing_bucket_is_a_user_error_within_seconds(tmp_path: Path, object_
         assert failure is not None
         assert (failure.failure_class, failure.reason) == (FailureClass.USER, "StorageError")
         assert "the bucket does not exist" in failure.message
+
+
+@pytest.mark.parametrize("phase", ["Publishing", pytest.param("Training", marks=pytest.mark.matrix)])
+def test_an_agent_that_was_cut_off_while_another_took_over_writes_nothing(tmp_path: Path, phase: str) -> None:
+    run = make_run(f"file://{tmp_path}/store")
+    store = Store.open(run.job_uri)
+    put_prepared(
+        store, tmp_path, {"rank": 0, "step": 12, "how": "sleep", "stage": "data"} if phase == "Training" else {}
+    )
+    with AgentProcess(tmp_path / "zombie", run) as zombie, AgentProcess(tmp_path / "replacement", run) as replacement:
+        zombie.annotate(make_attempt(1))
+        wait_for(zombie.try_progress, "the agent answers", seconds=30)
+        wait_for(lambda: zombie.progress().phase == phase, f"phase {phase}", seconds=60)
+        wait_for(lambda: phase != "Training" or zombie.progress().step.step == 11, "the last step", seconds=60)
+        zombie.process.send_signal(signal.SIGSTOP)
+        replacement.annotate(make_attempt(2))
+        outcome = replacement.wait_for_news(attempt=2).outcome
+        assert outcome is not None
+        assert outcome.attempt == 2
+        written = _read_all(store)
+        zombie.process.send_signal(signal.SIGCONT)
+        if phase == "Publishing":
+            failure = zombie.wait_for_news().failure
+            assert failure is not None
+            assert "attempt 2 holds this job now" in failure.message
+        assert zombie.terminate() == 0
+    assert _read_all(store) == written
+
+
+def _read_all(store: Store) -> dict[str, bytes]:
+    """Everything in the job's folder."""
+    assert store.folder is not None
+    files = (path for path in store.folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(store.folder)): path.read_bytes() for path in files}

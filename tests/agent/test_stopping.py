@@ -11,7 +11,7 @@ from finetune_contract.progress import Progress
 from finetune_contract.run import RunConfig
 from finetune_trainer.store.ledger import read_ledger
 from finetune_trainer.store.store import Store
-from tests.agent.make import AgentProcess, make_attempt, make_run, put_prepared
+from tests.agent.make import AgentProcess, find_workers, make_attempt, make_run, put_prepared
 from tests.waiting import wait_for
 
 
@@ -106,7 +106,7 @@ def test_sigterm_while_data_is_prepared_ends_the_preparation(tmp_path: Path) -> 
         _wait_for_phase(agent, "Preparing")
         assert agent.terminate() == 0
         assert agent.end["phase"] == "Stopped"
-        assert not _find_workers(agent)
+        assert not find_workers(agent)
 
 
 @pytest.mark.parametrize(("grace", "end"), [(120, "Finished"), pytest.param(1, "Stopped", marks=pytest.mark.matrix)])
@@ -198,21 +198,4 @@ def test_a_new_attempt_ends_the_workers_of_the_old_one(tmp_path: Path) -> None:
         assert not agent.progress().news
         agent.stop(attempt=2)
         assert agent.wait_for_news(attempt=2).phase == "Stopped"
-        assert not _find_workers(agent)
-
-
-def _find_workers(agent: AgentProcess) -> list[str]:
-    """Processes that have a file of the attempt's folder open or a socket to the agent: by their session's leader."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if str(agent.folder).encode() in path.read_bytes() and _leads_session(path.parent):
-                found.append(path.parent.name)
-        except OSError:
-            continue
-    return [pid for pid in found if pid != str(agent.process.pid)]
-
-
-def _leads_session(process: Path) -> bool:
-    fields = (process / "stat").read_text().rpartition(") ")[2].split()
-    return fields[3] == process.name and fields[0] != "Z"
+        assert not find_workers(agent)
