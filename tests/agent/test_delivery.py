@@ -68,9 +68,11 @@ async def test_a_node_gets_the_part_of_its_place_whatever_its_index_was(tmp_path
     run = make_run(f"file://{tmp_path}/store", nodes=2)
     store = Store.open(run.job_uri)
     put_checkpoint(run, store, {0: {"shard": b"first"}, 2: {"shard": b"second"}}, tmp_path / "saved")
+    (tmp_path / "work" / "resume" / "step-00000001-a1").mkdir(parents=True)
     fetched = await fetch(make_site(run, tmp_path / "work", node=1), nodes=2)
     assert fetched == Fetched(name=NAME, path=str(tmp_path / "work" / "resume" / NAME / "place-1"))
     assert (Path(fetched.path or "") / "shard").read_bytes() == b"second"
+    assert [folder.name for folder in (tmp_path / "work" / "resume").iterdir()] == [NAME]
 
 
 async def test_a_checkpoint_that_is_damaged_or_unknown_is_answered_with_the_reason(tmp_path: Path) -> None:

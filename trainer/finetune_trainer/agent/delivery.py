@@ -81,6 +81,9 @@ class Delivery:
 
     async def _bring(self, candidate: Candidate) -> Fetched:
         folder = self._site.settings.work_dir / "resume" / candidate.folder
+        for older in folder.parent.glob("step-*"):
+            if older != folder:
+                await asyncio.to_thread(shutil.rmtree, older, ignore_errors=True)
         zero_stage = candidate.manifest.zero_stage
         try:
             if candidate.world_size == self._world_size or zero_stage == 0:
