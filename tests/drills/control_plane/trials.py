@@ -51,9 +51,9 @@ class Trials:
             begun = time.monotonic()
             ending = go_round(stage, SECONDS)
             sighting.recovery_seconds = max(0.0, time.monotonic() - begun - self.undisturbed.seconds)
-            assert ending == self.undisturbed.ending
+            assert ending == self.undisturbed.ending, f"{ending} is not {self.undisturbed.ending}"
             # An event that a fault swallowed is a loss that is borne; one that is said twice is not true.
-            assert find_repeated(stage) == []
+            assert find_repeated(stage) == [], f"said again: {find_repeated(stage)}"
             # A lease is renewed only now and then.
             stage.live(lambda _: spoilt.met > 0, "the fault has met a call", seconds=20)
             sighting.seen = f"the same, operator started {stage.operator.starts} x"
@@ -82,7 +82,8 @@ def try_all(cases: Iterable[Case], try_one: Callable[[Case], None]) -> None:
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         errors = list(pool.map(attempt, cases))
-    assert "\n".join(error for error in errors if error is not None) == ""
+    wrong = "\n".join(error for error in errors if error is not None)
+    assert not wrong, wrong
 
 
 def make_namespace(what: str) -> str:
