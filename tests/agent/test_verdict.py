@@ -28,6 +28,18 @@ def test_workers_that_are_done_or_stopped_have_not_failed() -> None:
     assert find_first_failure([DONE, replace(DONE, rank=1, exit_code=3)], node=0) is None
 
 
+def test_a_worker_that_leaves_before_its_work_is_done_has_crashed() -> None:
+    training = replace(DONE, mark=Mark(at=1.0, stage="forward", step=7, steps_done=7, step_seconds=0.1))
+    failure = find_first_failure([training], node=1)
+    assert failure is not None
+    assert (failure.failure_class, failure.step, failure.message) == (
+        FailureClass.CODE,
+        7,
+        "worker 0 on node 1 ended with exit code 0: its work was not done: some code in it calls exit",
+    )
+    assert find_first_failure([replace(DONE, mark=replace(training.mark, stage="finalizing"))], node=1) is None
+
+
 def test_a_cause_comes_before_earlier_victims() -> None:
     failure = find_first_failure([_lost_peer(0, at=5.0), _end(1, -11, at=6.0)], node=2)
     assert failure == Failure(

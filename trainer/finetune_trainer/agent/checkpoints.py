@@ -150,6 +150,7 @@ class Checkpoints:
                 result = await asyncio.to_thread(work)
             except (StorageError, StorageAccessError) as error:
                 # Once an attempt has begun a refused key is the store's trouble like any other: no work is thrown away.
+                self._site.board.withdraw(self._trouble)
                 self._trouble = f"checkpoint of step {snapshot.step} is late: {error}"
                 self._site.board.warn(self._trouble)
                 logger.warning("%s", self._trouble)
@@ -158,6 +159,7 @@ class Checkpoints:
                 if not self._is_over:
                     self.fail(error)
             else:
+                self._site.board.withdraw(self._trouble)
                 self._trouble = ""
                 return result
             await asyncio.sleep(seconds)

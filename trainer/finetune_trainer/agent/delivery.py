@@ -101,16 +101,20 @@ class Delivery:
 
     async def _download(self, candidate: Candidate, files: dict[str, str], folder: Path) -> None:
         """Download; a store that does not answer is tried again. Raises DamagedError, StorageError."""
+        trouble = ""
         for count in range(1, TRIES + 1):
             try:
                 await asyncio.to_thread(download_once, self._site, candidate, files, folder)
+                self._site.board.withdraw(trouble)
                 return
             except DamagedError:
                 raise
             except StorageError as error:
                 if count == TRIES:
                     raise
-                self._site.board.warn(f"checkpoint {candidate.folder} is late: {error}")
+                self._site.board.withdraw(trouble)
+                trouble = f"checkpoint {candidate.folder} is late: {error}"
+                self._site.board.warn(trouble)
                 await asyncio.sleep(min(2.0**count / 2, LONGEST_WAIT_SECONDS))
 
     async def _convert(self, source: Path, target: Path, digest: str) -> str:

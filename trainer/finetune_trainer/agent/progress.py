@@ -120,6 +120,11 @@ class Board:
         if text not in self._warnings:
             self._warnings.append(text[:4096])
 
+    def withdraw(self, text: str) -> None:
+        """A warning is over: what it said is no longer so."""
+        if text[:4096] in self._warnings:
+            self._warnings.remove(text[:4096])
+
     def set_preparation(self, preparation: PreparationProgress | None) -> None:
         """How far data preparation is; None once it has ended."""
         self._update(preparation=preparation)

@@ -55,7 +55,7 @@ class WorkerEnd:
 
 def find_first_failure(ends: Sequence[WorkerEnd], node: int) -> Failure | None:
     """The earliest failure that is not merely another's consequence; None when no worker failed."""
-    failures = [describe_failure(end, node) for end in ends if _has_failed(end)]
+    failures = [describe_failure(end, node) for end in ends if has_failed(end)]
     causes = [failure for failure in failures if not failure.secondary]
     return min(causes or failures, key=lambda failure: failure.at, default=None)
 
@@ -74,6 +74,8 @@ def describe_failure(end: WorkerEnd, node: int) -> Failure:
         explanation = "it was killed from outside; the node's kernel log says by whom"
     if failure_class == FailureClass.OUT_OF_MEMORY and end.mark and end.resolved:
         explanation = f"memory did not suffice {explain_shortage(end.mark.stage, end.resolved)}"
+    if _left_early(end):
+        explanation = "its work was not done: some code in it calls exit"
     ended = f"was ended by signal {-end.exit_code}" if end.exit_code < 0 else f"ended with exit code {end.exit_code}"
     return Failure(
         failure_class=failure_class,
@@ -88,10 +90,16 @@ def describe_failure(end: WorkerEnd, node: int) -> Failure:
     ).model_copy(update=place)
 
 
-def _has_failed(end: WorkerEnd) -> bool:
-    if end.failure is not None:
-        return True
-    return not end.ended_by_agent and end.exit_code not in {WorkerExit.DONE, WorkerExit.STOPPED}
+def has_failed(end: WorkerEnd) -> bool:
+    """It ended by itself in another way than by its work being done or stopped."""
+    if end.failure is not None or end.ended_by_agent:
+        return end.failure is not None
+    return _left_early(end) or end.exit_code not in {WorkerExit.DONE, WorkerExit.STOPPED}
+
+
+def _left_early(end: WorkerEnd) -> bool:
+    """It says that it is done, and was still before the last part of its work: somebody's code has called exit."""
+    return end.exit_code == WorkerExit.DONE and end.mark is not None and end.mark.stage != "finalizing"
 
 
 def _classify(end: WorkerEnd) -> FailureClass:

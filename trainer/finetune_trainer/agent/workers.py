@@ -21,7 +21,7 @@ from finetune_trainer.agent.cgroup import count_oom_kills
 from finetune_trainer.agent.launcher import Launched, Launcher
 from finetune_trainer.agent.rank_log import RankLog
 from finetune_trainer.agent.stacks import stack_file
-from finetune_trainer.agent.verdict import WorkerEnd
+from finetune_trainer.agent.verdict import WorkerEnd, has_failed
 from finetune_trainer.marks import Mark, read_marks
 from finetune_trainer.messages import (
     AgentEnvelope,
@@ -202,7 +202,7 @@ class Workers:
         launched.process.join()
         _send_signal(worker, signal.SIGKILL)  # what it has started goes with it
         worker.end.set_result(self._describe(worker))
-        if worker.end.result().exit_code not in {0, 3}:
+        if has_failed(worker.end.result()):
             self._troubled.set()
 
     @staticmethod
