@@ -165,6 +165,7 @@ class _Worker:
         )
 
     def _finalize(self, last: int) -> None:
+        self._marker.enter("finalizing")
         self.say(Heartbeat(rank=self.task.rank, phase="finalizing", step=last, at=time.time()))
         self._misbehave(last + 1)
         if self._stop.is_set():
