@@ -124,6 +124,7 @@ def make_status(**changes: Any) -> FineTuneJobStatus:
                 lost_steps=2,
                 result="Failed",
                 reason="CodeCrash",
+                stop_time="2026-01-01T00:00:50Z",
                 micro_batch_size=4,
                 members={"0": "spam-0a1b2-0-0"},
                 failure=failure,
