@@ -60,7 +60,7 @@ def test_a_worker_that_is_halted_is_named_without_a_stack(tmp_path: Path) -> Non
 @pytest.mark.distributed
 def test_of_real_workers_the_halted_one_is_the_cause_and_the_other_nodes_waits_for_it(tmp_path: Path) -> None:
     spec = {
-        "failurePolicy": {"timeouts": {name: 5 for name in ("stepSeconds", "evaluationSeconds", "saveSeconds")}},
+        "failurePolicy": {"timeouts": dict.fromkeys(("stepSeconds", "evaluationSeconds", "saveSeconds"), 5)},
         "training": {"maxSteps": 100_000, "batchSize": 8},
     }
     run = make_real_run(
