@@ -56,13 +56,13 @@ class Kubectl:
             if status.get("phase") in ("Succeeded", "Failed") or time.monotonic() > deadline:
                 raise AssertionError(f"{done.stderr}\n{yaml.safe_dump(status)}")
 
-    def raw(self, path: str) -> str:
+    def raw(self, path: str, timeout: float = 60) -> str:
         """A GET through the API server, e.g. to a pod's port."""
-        return self("get", "--raw", path)
+        return self("get", "--raw", path, timeout=timeout)
 
-    def pod_port(self, pod: str, port: int, path: str) -> str:
+    def pod_port(self, pod: str, port: int, path: str, timeout: float = 60) -> str:
         """What a pod answers at a port, by the API server's proxy (works on any cluster)."""
-        return self.raw(f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy{path}")
+        return self.raw(f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy{path}", timeout)
 
     def _run(self, *arguments: str, stdin: str | None = None, timeout: float) -> subprocess.CompletedProcess[str]:
         command = [self.program, "--kubeconfig", str(self.kubeconfig), "-n", self.namespace, *arguments]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -70,9 +71,9 @@ class WatchedJob:
         said = {}
         for index, pod in self.look().pods.items():
             try:
-                text = self.ground.kubectl.pod_port(pod["metadata"]["name"], AGENT_PORT, "/progress")
+                text = self.ground.kubectl.pod_port(pod["metadata"]["name"], AGENT_PORT, "/progress", timeout=5)
                 said[index] = json.loads(text)
-            except (AssertionError, json.JSONDecodeError):
+            except (AssertionError, json.JSONDecodeError, subprocess.TimeoutExpired):
                 continue
         return said
 
