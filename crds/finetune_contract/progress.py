@@ -3,6 +3,7 @@
 Pod-local truth only: an agent says what it sees, and never what the job as a whole is.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -174,6 +175,11 @@ class CheckpointRecord(Document):
     """Bytes of all its files."""
     at: Unix = 0.0
     """When it was verified."""
+
+
+def find_newest_step(records: Iterable[CheckpointRecord]) -> int:
+    """Step of the newest verified checkpoint; 0 without one."""
+    return max((record.step for record in records if record.digest), default=0)
 
 
 class GateResult(Document):

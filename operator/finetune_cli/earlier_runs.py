@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from finetune_cli.errors import RunError
 from finetune_contract import names
-from finetune_contract.progress import CheckpointRecord, Outcome
+from finetune_contract.progress import CheckpointRecord, Outcome, find_newest_step
 from finetune_contract.run import RunConfig
 from finetune_contract.spec import FineTuneJobSpec
 
@@ -35,7 +35,7 @@ class EarlierRuns:
     @property
     def newest_step(self) -> int:
         """Step of the newest verified checkpoint; 0 without one."""
-        return max((record.step for record in self.checkpoints if record.digest), default=0)
+        return find_newest_step(self.checkpoints)
 
 
 def read_earlier_runs(store: Store) -> EarlierRuns:

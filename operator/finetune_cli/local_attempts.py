@@ -87,11 +87,6 @@ def fail(
     return apply_retry(status, what_next, now), None
 
 
-def count_wait(status: FineTuneJobStatus, now: float) -> float:
-    """Seconds until the next attempt may begin."""
-    return max(0.0, parse_time(status.retry_time) - now) if status.retry_time else 0.0
-
-
 def list_attempts(status: FineTuneJobStatus) -> tuple[AttemptStatus, ...]:
     """Attempts of this command."""
     return tuple(attempt for attempt in status.attempts if attempt.nodes)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from finetune_cli.agent_process import ADDRESS, AgentProcess, find_free_port, start_agent
 from finetune_cli.earlier_runs import EarlierRuns, read_earlier_runs
-from finetune_cli.local_attempts import begin, count_wait, describe_attempt, describe_retry, fail, list_attempts
+from finetune_cli.local_attempts import begin, describe_attempt, describe_retry, fail, list_attempts
 from finetune_cli.local_run import POLL_SECONDS, LastWord, LocalRun, finish_agent, follow_attempt
 from finetune_cli.output import talk
 from finetune_cli.verdict import (
@@ -28,8 +28,9 @@ from finetune_cli.verdict import (
 )
 from finetune_contract import names
 from finetune_contract.names import Reason
-from finetune_contract.progress import Failure
+from finetune_contract.progress import Failure, find_newest_step
 from finetune_operator.plan.attempts import AttemptEnd, close_attempt
+from finetune_operator.plan.failure import count_wait
 
 if TYPE_CHECKING:
     from finetune_trainer.store.store import Store
@@ -109,7 +110,7 @@ def _wait(restarts: Restarts) -> Verdict | None:
     """Back off; the verdict of a run that was stopped or became late meanwhile."""
     local, job = restarts.local, restarts.local.run.job.name
     while count_wait(local.status, time.time()) > 0:
-        step = max((record.step for record in local.status.checkpoints if record.digest), default=0)
+        step = find_newest_step(local.status.checkpoints)
         if local.signals.wanted:
             return judge_stop(job, step)
         if local.seconds_late >= 0:

@@ -9,7 +9,6 @@ import pytest
 from finetune_cli.earlier_runs import EarlierRuns
 from finetune_cli.local_attempts import (
     begin,
-    count_wait,
     describe_attempt,
     describe_resume,
     describe_retry,
@@ -23,7 +22,7 @@ from finetune_contract.exits import FailureClass
 from finetune_contract.progress import Failure, StepProgress
 from finetune_contract.run import RunConfig
 from finetune_contract.status import FineTuneJobStatus
-from finetune_operator.plan.failure import End
+from finetune_operator.plan.failure import End, count_wait
 from finetune_operator.plan.resolve import build_run_config
 from tests.cli.make import make_checkpoint, make_job, make_progress
 

@@ -29,6 +29,9 @@ from tests.contract.make import make_job
 NOW = 1_800_000_000.0
 """2027-01-15T08:00:00Z."""
 UID = "0a1b2c3d-0000-4000-8000-000000000000"
+LATER = NOW + 30
+POD_0, POD_1 = "spam-0a1b2-0-0", "spam-0a1b2-1-0"
+"""Names of the first pods of two nodes."""
 IPS = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
 
 

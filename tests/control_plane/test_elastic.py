@@ -9,10 +9,16 @@ from finetune_contract.attempt import StopRequest
 from finetune_operator.actions import Actions
 from finetune_operator.plan.lifecycle import decide
 from finetune_operator.snapshot import Snapshot
-from tests.control_plane.make import NOW, make_accepted_job, make_answer, make_running_pod, make_snapshot, make_step
+from tests.control_plane.make import (
+    LATER,
+    NOW,
+    make_accepted_job,
+    make_answer,
+    make_running_pod,
+    make_snapshot,
+    make_step,
+)
 from tests.control_plane.world import asks_for_nothing, hear, list_created, run_pods, step
-
-LATER = NOW + 30
 
 
 def make_spec(least: int = 1, most: int = 3, nodes: int = 2) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from finetune_operator.plan.lifecycle import decide
 from finetune_operator.snapshot import Rejection
 from tests.control_plane.make import (
     NOW,
+    POD_0,
+    POD_1,
     make_answer,
     make_failure,
     make_outcome,
@@ -25,8 +27,6 @@ from tests.control_plane.make import (
 )
 from tests.control_plane.test_lifecycle import TWO_NODES
 from tests.control_plane.world import asks_for_nothing, hear, make_training, read_conditions, run_pods, step
-
-POD_0, POD_1 = "spam-0a1b2-0-0", "spam-0a1b2-1-0"
 
 
 def finish(pod: str, phase: str) -> Annotate:

@@ -18,7 +18,10 @@ from finetune_operator.plan.lifecycle import decide
 from finetune_operator.plan.times import format_time
 from finetune_operator.snapshot import Pod, Snapshot
 from tests.control_plane.make import (
+    LATER,
     NOW,
+    POD_0,
+    POD_1,
     make_answer,
     make_failure,
     make_outcome,
@@ -38,9 +41,6 @@ from tests.control_plane.world import (
     run_pods,
     step,
 )
-
-POD_0, POD_1 = "spam-0a1b2-0-0", "spam-0a1b2-1-0"
-LATER = NOW + 30
 
 
 def fail(snapshot: Snapshot, node: int = 1, attempt: int = 1, since: float = LATER, **facts: Any) -> Snapshot:

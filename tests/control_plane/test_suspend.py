@@ -15,7 +15,10 @@ from finetune_operator.plan.lifecycle import decide
 from finetune_operator.plan.times import format_time
 from finetune_operator.snapshot import Snapshot
 from tests.control_plane.make import (
+    LATER,
     NOW,
+    POD_0,
+    POD_1,
     make_accepted_job,
     make_answer,
     make_failure,
@@ -35,9 +38,7 @@ from tests.control_plane.world import (
     step,
 )
 
-POD_0, POD_1 = "spam-0a1b2-0-0", "spam-0a1b2-1-0"
 TWO_NODES: dict[str, Any] = {"resources": {"nodes": 2}}
-LATER = NOW + 30
 REQUEST = StopRequest(attempt=1, reason="Suspended").to_json()
 
 

@@ -20,7 +20,7 @@ from finetune_operator.plan.attempts import (
     record_failure,
     stop_attempt,
 )
-from finetune_operator.plan.failure import End, apply_retry, choose_micro_batch_size, decide_retry
+from finetune_operator.plan.failure import End, apply_retry, choose_micro_batch_size, count_wait, decide_retry
 from finetune_operator.plan.holds import Hold, find_hold
 from finetune_operator.plan.hosts import note_avoided_nodes
 from finetune_operator.plan.membership import choose_members
@@ -29,7 +29,6 @@ from finetune_operator.plan.pods import choose_role
 from finetune_operator.plan.status import hear
 from finetune_operator.plan.stopping import find_stop
 from finetune_operator.plan.suspension import fold_suspended
-from finetune_operator.plan.times import parse_time
 from finetune_operator.plan.verdict import Verdict, judge_deadlines
 from finetune_operator.snapshot import Snapshot
 
@@ -102,8 +101,7 @@ def _begin(
 ) -> FineTuneJobStatus:
     """The status with the next attempt under way, if one is due."""
     role, _ = choose_role(status, spec, resolved)
-    backs_off = status.retry_time is not None and now < parse_time(status.retry_time)
-    if find_attempt(status) is not None or backs_off or role != names.ROLE_TRAINER:
+    if find_attempt(status) is not None or count_wait(status, now) > 0 or role != names.ROLE_TRAINER:
         return status
     members = choose_members(snapshot, status, spec, resolved, now)
     if not members:

@@ -16,7 +16,7 @@ from finetune_contract.progress import Failure
 from finetune_contract.run import Resolved
 from finetune_contract.spec import FineTuneJobSpec
 from finetune_contract.status import AttemptStatus, FineTuneJobStatus
-from finetune_operator.plan.times import format_time
+from finetune_operator.plan.times import format_time, parse_time
 
 BACKOFF_FIRST_SECONDS: Final = 10.0
 BACKOFF_LAST_SECONDS: Final = 300.0
@@ -53,6 +53,11 @@ def apply_retry(status: FineTuneJobStatus, retry: Retry, now: float) -> FineTune
     steps = status.skipped_steps if retry.skip_step is None else (*status.skipped_steps, retry.skip_step)
     moment = format_time(ceil(now + retry.delay)) if retry.delay else None
     return status.model_copy(update={"retry_time": moment, "skipped_steps": tuple(sorted(set(steps)))})
+
+
+def count_wait(status: FineTuneJobStatus, now: float) -> float:
+    """Seconds until the next attempt may begin, after failures without progress; 0: now."""
+    return max(0.0, parse_time(status.retry_time) - now) if status.retry_time is not None else 0.0
 
 
 def choose_cause(failures: Iterable[Failure]) -> Failure | None:

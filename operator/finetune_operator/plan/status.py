@@ -15,11 +15,11 @@ from finetune_contract.status import FineTuneJobStatus, Phase
 from finetune_operator.plan.attempts import find_attempt, find_last_number, note_steps
 from finetune_operator.plan.checkpoints import fold_checkpoints
 from finetune_operator.plan.conditions import find_condition, set_condition
+from finetune_operator.plan.failure import count_wait
 from finetune_operator.plan.holds import Hold
 from finetune_operator.plan.members import hear_members, list_members
 from finetune_operator.plan.numbers import note_first_step, wait_for_numbers
 from finetune_operator.plan.phases import derive_phase
-from finetune_operator.plan.times import parse_time
 from finetune_operator.plan.waiting import explain_waiting
 from finetune_operator.snapshot import Snapshot
 
@@ -120,7 +120,7 @@ def _explain_not_running(
         return suspended.reason, suspended.message
     if attempt is not None and attempt.stop_time is not None:
         return attempt.reason or Reason.SUSPENDING, "The workers save a checkpoint and stop."
-    if status.retry_time is not None and now < parse_time(status.retry_time):
+    if count_wait(status, now) > 0:
         return Reason.BACKING_OFF, _describe_retry(status)
     if status.phase == "Preparing":
         return Reason.PREPARING, _describe_preparation(snapshot)

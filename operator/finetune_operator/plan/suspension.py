@@ -6,6 +6,7 @@ from typing import Literal
 
 from finetune_contract import names
 from finetune_contract.names import Reason
+from finetune_contract.progress import find_newest_step
 from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.plan.attempts import find_attempt
 from finetune_operator.plan.conditions import find_condition, set_condition
@@ -48,7 +49,7 @@ def _describe_wait(status: FineTuneJobStatus, hold: Hold) -> str:
 
 
 def _describe_checkpoint(status: FineTuneJobStatus) -> str:
-    steps = [record.step for record in status.checkpoints if record.digest]
-    if steps:
-        return f"The newest verified checkpoint is of step {max(steps)}"
+    step = find_newest_step(status.checkpoints)
+    if step:
+        return f"The newest verified checkpoint is of step {step}"
     return "There is no checkpoint yet"
