@@ -148,6 +148,8 @@ class StepProgress(Document):
     """Seconds an optimizer step, median of this attempt's last steps."""
     eta_seconds: float | None = None
     """Seconds to the last step, from this attempt's steps only; absent before the second step."""
+    training_seconds: Annotated[float, Field(ge=0.0)] = 0.0
+    """Seconds that this attempt's optimizer steps took, without saves, evaluation and start."""
     first_step_at: Unix | None = None
     """When this attempt's first optimizer step ended."""
     skipped_steps: Count = 0

@@ -69,8 +69,9 @@ COREDNS = Group("coredns", {"coredns": "github.com/coredns/coredns"})
 OBJECT_STORE = Group("versitygw", {"versitygw": "github.com/versity/versitygw/cmd/versitygw"})
 PAUSE = Group("pause", {"pause": "."})
 HELM = Group("helm", {"helm": "helm.sh/helm/v4/cmd/helm"})
+KWOK = Group("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"})
 
-ALL = (ETCD, CONTROL_PLANE, CONTAINERD, PAUSE, OBJECT_STORE, KUBERNETES, COREDNS, HELM)
+ALL = (ETCD, CONTROL_PLANE, CONTAINERD, PAUSE, OBJECT_STORE, KUBERNETES, COREDNS, HELM, KWOK)
 
 
 def ensure(*groups: Group) -> dict[str, Path]:

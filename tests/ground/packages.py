@@ -19,6 +19,7 @@ NEEDED = {
     "buildah": "buildah",
     "skopeo": "skopeo",
     "debootstrap": "debootstrap",
+    "promtool": "prometheus",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
 }
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -38,7 +39,9 @@ def install() -> None:
         print(f"not installed: {' '.join(names)}. The cluster tests need these, or a KUBECONFIG.", file=sys.stderr)
         return
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update", "-qq"], ["install", "-y", "-qq", *names]):
+    # Prometheus would bring an exporter of the machine's own figures along.
+    exclusions = ["prometheus-node-exporter-"] if "prometheus" in names else []
+    for command in (["update", "-qq"], ["install", "-y", "-qq", *names, *exclusions]):
         subprocess.run(["apt-get", *command], check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
