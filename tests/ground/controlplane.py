@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from ssl import create_default_context
 
-from tests.ground import binaries, processes
+from tests.ground import audit, binaries, processes
 from tests.ground.certificates import Credentials, make_credentials, write_kubeconfig
 
 ADMIN = "admin"
@@ -38,6 +38,7 @@ class ControlPlane:
     port: int = 6443
     etcd_port: int = 2379
     etcd_peer_port: int = 2380
+    scheduler_port: int = 10259
     enter: tuple[str, ...] = ()
     max_nodes: int = 0
 
@@ -88,7 +89,7 @@ def start_api_server(plane: ControlPlane, *, alone: bool) -> None:
 def start_controllers(plane: ControlPlane) -> None:
     """Start the controller manager and the scheduler."""
     programs = binaries.ensure(binaries.KUBERNETES)
-    manager, scheduler = plane.kubeconfig_for(CONTROLLER_MANAGER), plane.kubeconfig_for(SCHEDULER)
+    manager = plane.kubeconfig_for(CONTROLLER_MANAGER)
     credentials = plane.credentials
     processes.start(plane.folder, "kube-controller-manager", [
         *plane.enter, str(programs["kube-controller-manager"]), f"--kubeconfig={manager}", "--leader-elect=false",
@@ -97,10 +98,17 @@ def start_controllers(plane: ControlPlane) -> None:
         f"--root-ca-file={credentials.path('ca.crt')}", f"--cert-dir={plane.folder}/kcm",
         f"--service-account-private-key-file={credentials.path('service-account.key')}",
     ])  # fmt: skip
+    start_scheduler(plane)
+
+
+def start_scheduler(plane: ControlPlane, *, speed: int = 50) -> None:
+    """Start the scheduler alone; ``speed``: requests a second that it may make."""
+    program, scheduler = binaries.find("kube-scheduler", binaries.KUBERNETES), plane.kubeconfig_for(SCHEDULER)
     processes.start(plane.folder, "kube-scheduler", [
-        *plane.enter, str(programs["kube-scheduler"]), f"--kubeconfig={scheduler}", "--leader-elect=false",
+        *plane.enter, str(program), f"--kubeconfig={scheduler}", "--leader-elect=false",
         f"--authentication-kubeconfig={scheduler}", f"--authorization-kubeconfig={scheduler}",
-        f"--cert-dir={plane.folder}/scheduler",
+        f"--cert-dir={plane.folder}/scheduler", f"--kube-api-qps={speed}", f"--kube-api-burst={2 * speed}",
+        f"--secure-port={plane.scheduler_port}",
     ])  # fmt: skip
 
 
@@ -147,4 +155,5 @@ def _api_server(plane: ControlPlane, program: Path, *, alone: bool) -> list[str]
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         f"--service-account-key-file={credentials.path('service-account.key')}",
         f"--service-account-signing-key-file={credentials.path('service-account.key')}",
+        *audit.arguments(plane.folder),
     ]  # fmt: skip
