@@ -22,7 +22,7 @@ log = logging.getLogger("finetune_operator")
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Run until `stop`, or until a part of the operator ends by itself, which is an error."""
     metrics = Metrics()
-    cluster = await Cluster.connect(metrics.make_trace())
+    cluster = await Cluster.connect(metrics.make_trace(), settings.identity)
     manager = Manager(settings, cluster, metrics)
     probes = {"/healthz": answer_check(manager.check_alive), "/readyz": answer_check(manager.check_ready)}
     try:

@@ -21,6 +21,7 @@ from kubernetes.aio.client.configuration import Configuration
 from finetune_contract import names
 from finetune_operator.errors import ClusterError, LeaseLostError, UnavailableError, map_status
 from finetune_operator.snapshot import Key
+from finetune_operator.version import VERSION
 
 CONNECTIONS: Final = 64
 REQUEST_SECONDS: Final = 30.0
@@ -61,13 +62,17 @@ class Page(NamedTuple):
 class Cluster:
     """One connection pool to one API server."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, user_agent: str = names.MANAGED_BY) -> None:
         self._api = ApiClient(configuration)
+        self._api.user_agent = user_agent
         self._write_seconds: Callable[[], float] = lambda: REQUEST_SECONDS
 
     @classmethod
-    async def connect(cls, trace: aiohttp.TraceConfig | None = None) -> Cluster:
-        """By $KUBECONFIG, else by the service account of the pod, else by the user's own kubeconfig."""
+    async def connect(cls, trace: aiohttp.TraceConfig | None = None, identity: str = "") -> Cluster:
+        """By $KUBECONFIG, else by the service account of the pod, else by the user's own kubeconfig.
+
+        `identity` tells replicas apart in the API server's audit log, where all sign in as the same account.
+        """
         configuration = Configuration()
         try:
             if "KUBECONFIG" in os.environ or "KUBERNETES_SERVICE_HOST" not in os.environ:
@@ -79,7 +84,7 @@ class Cluster:
             raise ClusterError(f"no cluster to talk to ({error}): set KUBECONFIG, or run in a pod") from error
         configuration.connection_pool_maxsize = CONNECTIONS
         configuration.trace_configs = [trace] if trace is not None else None
-        return cls(configuration)
+        return cls(configuration, make_user_agent(identity))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -100,7 +105,10 @@ class Cluster:
         settings = await configuration.auth_settings()
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._api.rest_client.ssl_context),
-            headers={setting["key"]: setting["value"] for setting in settings.values()},
+            headers={
+                "User-Agent": self._api.user_agent,
+                **{setting["key"]: setting["value"] for setting in settings.values()},
+            },
             trace_configs=configuration.trace_configs,
             read_bufsize=2**21,
         )
@@ -273,6 +281,11 @@ class Cluster:
         answer = await self._api.call_api(*request, _request_timeout=timeout)
         response: aiohttp.ClientResponse = answer.response
         return response
+
+
+def make_user_agent(identity: str) -> str:
+    """How a replica is called in the audit log."""
+    return f"{names.MANAGED_BY}/{VERSION} ({identity})"
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
