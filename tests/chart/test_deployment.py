@@ -7,6 +7,8 @@ import pytest
 from finetune_operator.settings import read_settings
 from tests.chart.render import render
 
+SCRAPE = {"prometheus.io/scrape": "true", "prometheus.io/port": "8080", "prometheus.io/path": "/metrics"}
+
 
 def test_the_pod_keeps_the_restricted_standard() -> None:
     rendered = render()
@@ -41,9 +43,10 @@ def test_probes_and_metrics_are_where_the_operator_answers() -> None:
     assert service["selector"].items() <= template["metadata"]["labels"].items()
 
 
-def test_one_replica_replaces_the_other() -> None:
+def test_a_new_replica_stands_ready_before_an_old_one_goes() -> None:
     spec = render().one("Deployment", "finetune-operator")["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
     assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
 
 
@@ -100,5 +103,5 @@ def test_labels_annotations_and_variables_reach_the_pod() -> None:
     rendered = render("podLabels.a=b", "podAnnotations.c=d", "extraEnv[0].name=HTTPS_PROXY", "extraEnv[0].value=p")
     metadata = rendered.one("Deployment", "finetune-operator")["spec"]["template"]["metadata"]
     assert metadata["labels"]["a"] == "b"
-    assert metadata["annotations"] == {"c": "d"}
+    assert metadata["annotations"] == {**SCRAPE, "c": "d"}
     assert rendered.environment["HTTPS_PROXY"] == "p"

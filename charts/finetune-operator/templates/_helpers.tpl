@@ -55,4 +55,29 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- if .Values.networkPolicy.enabled }}
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [create, get]
+{{- end }}
+{{- end }}
+
+{{- /* The pods that may read metrics, as NetworkPolicyPeers in JSON. */ -}}
+{{- define "finetune-operator.prometheusPeers" -}}
+{{- $selectors := .Values.networkPolicy.prometheus }}
+{{- $pods := $selectors.podSelector }}
+{{- if not (or $selectors.namespaceSelector $pods) }}
+{{- $pods = dict "matchLabels" (dict "app.kubernetes.io/name" "prometheus") }}
+{{- end }}
+{{- list (dict "namespaceSelector" $selectors.namespaceSelector "podSelector" $pods) | toJson }}
+{{- end }}
+
+{{- /* Fail where a kind of prometheus-operator is wanted and the cluster lacks it. Only a cluster that was asked names
+kinds, such as apps/v1/Deployment; `helm template` without --api-versions knows none and is let through. */ -}}
+{{- define "finetune-operator.requireMonitoring" -}}
+{{- $versions := .root.Capabilities.APIVersions }}
+{{- $wanted := printf "monitoring.coreos.com/v1/%s" .kind }}
+{{- if and ($versions.Has "apps/v1/Deployment") (not ($versions.Has $wanted)) }}
+{{- fail (printf "%s is true, but this cluster has no %s: install the CRDs of prometheus-operator first, or leave %s false." .value .kind .value) }}
+{{- end }}
 {{- end }}
