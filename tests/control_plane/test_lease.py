@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from finetune_operator.clients.cluster import LEASES, Resource
 from finetune_operator.clients.lease import Elector, LeaseTimes
-from finetune_operator.errors import LeaseLostError, UnavailableError
+from finetune_operator.errors import ForbiddenError, LeaseLostError, UnavailableError
 from finetune_operator.snapshot import Key
 from tests.control_plane.faults import FakeCluster, Manifest
 
 KEY = Key("system", "finetune-operator")
-FAST = LeaseTimes(duration=0.6, renew_deadline=0.3, retry=0.05)
+FAST = LeaseTimes(duration=0.6, renew_deadline=0.3, retry=0.05, look=0.05)
 
 
 def make_elector(cluster: FakeCluster, identity: str, times: LeaseTimes = FAST) -> Elector:
@@ -47,7 +48,7 @@ async def test_first_candidate_leads_and_the_second_waits() -> None:
 
 async def test_released_lease_is_taken_at_once() -> None:
     cluster = FakeCluster()
-    slow = LeaseTimes(duration=3600, renew_deadline=1800, retry=0.05)
+    slow = LeaseTimes(duration=3600, renew_deadline=1800, retry=0.05, look=0.05)
     one, two = make_elector(cluster, "one", slow), make_elector(cluster, "two", slow)
     async with asyncio.TaskGroup() as group:
         first, second = group.create_task(one.run()), group.create_task(two.run())
@@ -59,6 +60,46 @@ async def test_released_lease_is_taken_at_once() -> None:
         assert holder(cluster) == "two"
         assert cluster.objects["leases", KEY]["spec"]["leaseTransitions"] == 1
         second.cancel()
+
+
+async def test_leader_that_gives_its_lease_away_does_not_take_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster()
+    elector = make_elector(cluster, "one", LeaseTimes(duration=3600, renew_deadline=1800, retry=0.05, look=0.0))
+    task = asyncio.create_task(elector.run())
+    await until_leading(elector)
+    arrived, go_on, get = asyncio.Event(), asyncio.Event(), cluster.get
+
+    async def get_slowly(resource: Resource, key: Key, timeout: float = 1.0) -> Manifest:
+        arrived.set()
+        await go_on.wait()
+        return await get(resource, key, timeout)
+
+    monkeypatch.setattr(cluster, "get", get_slowly)
+    monkeypatch.setattr(elector, "_times", replace(elector._times, retry=10.0))
+    await asyncio.wait_for(arrived.wait(), 10)
+    release = asyncio.create_task(elector.release())
+    await asyncio.sleep(0)
+    go_on.set()
+    await release
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not task.done()
+    assert (elector.is_leading(), holder(cluster)) == (False, "")
+    task.cancel()
+
+
+async def test_trouble_with_the_lease_is_said_once_as_long_as_it_is_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cluster = FakeCluster()
+    elector = make_elector(cluster, "one")
+    away, forbidden = UnavailableError("away"), ForbiddenError("no right")
+    cluster.failures = [away, away, forbidden, forbidden, away]
+    task = asyncio.create_task(elector.run())
+    await until_leading(elector)
+    task.cancel()
+    said = [record.__dict__["error"] for record in caplog.records if record.message == "lease not reached"]
+    assert said == ["away", "no right", "away"]
 
 
 async def test_lease_of_a_dead_leader_is_taken_after_its_time() -> None:
@@ -116,7 +157,7 @@ async def test_leader_whose_api_server_hangs_stops(monkeypatch: pytest.MonkeyPat
 
 async def test_leader_whose_lease_was_taken_stops_at_once() -> None:
     cluster = FakeCluster()
-    elector = make_elector(cluster, "one", LeaseTimes(duration=3600, renew_deadline=1800, retry=0.05))
+    elector = make_elector(cluster, "one", LeaseTimes(duration=3600, renew_deadline=1800, retry=0.05, look=0.05))
     task = asyncio.create_task(elector.run())
     await until_leading(elector)
     lease = await cluster.get(LEASES, KEY)

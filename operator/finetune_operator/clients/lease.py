@@ -42,6 +42,9 @@ class LeaseTimes:
     duration: float = 15.0
     renew_deadline: float = 10.0
     retry: float = 2.0
+    """Between two renewals, and how long one may take."""
+    look: float = 0.5
+    """Between two looks at another's lease: one that is given away is to be seen soon."""
 
 
 class Elector:
@@ -53,6 +56,10 @@ class Elector:
         self._seen: tuple[object, object] = (None, None)
         self._seen_at = 0.0
         self._renewed_at: float | None = None
+        self._trouble = ""
+        self._turn = asyncio.Lock()
+        """Held while the lease is asked for or given away: whoever gives it away does not take it back."""
+        self._retired = False
         self.leading = asyncio.Event()
 
     def is_leading(self) -> bool:
@@ -66,41 +73,56 @@ class Elector:
     async def run(self) -> None:
         """Try to lead, then renew, for ever; LeaseLostError when leadership could not be kept."""
         while True:
-            # Counted from before the request: the others count from when they see its effect.
-            begun = time.monotonic()
-            if await self._try_in_time():
-                self._renewed_at = begun
-                if not self.leading.is_set():
-                    log.info("leading", extra={"lease": str(self._key), "identity": self._identity})
-                    self.leading.set()
-            elif self.leading.is_set() and not self.is_leading():
-                raise LeaseLostError(f"the lease {self._key} could not be renewed in time")
-            await asyncio.sleep(self._times.retry)
+            async with self._turn:
+                if not self._retired:
+                    await self._take_turn()
+            await asyncio.sleep(self._times.retry if self.leading.is_set() else self._times.look)
 
     async def release(self) -> None:
-        """Give the lease away, so that another replica need not wait; after this no write is allowed."""
-        self._renewed_at = None
-        if not self.leading.is_set():
-            return
-        self.leading.clear()
-        try:
-            async with asyncio.timeout(self._times.retry):
-                lease = await self._store.get(LEASES, self._key)
-                if lease["spec"].get("holderIdentity") == self._identity:
-                    lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
-                    await self._store.replace(LEASES, self._key, lease, timeout=self._times.retry)
-        except (ClusterError, TimeoutError) as error:
-            log.warning("lease not released, it runs out by itself", extra={"error": str(error)})
+        """Give the lease away for good, so that another replica need not wait; after this no write is allowed."""
+        async with self._turn:
+            self._retired, self._renewed_at = True, None
+            if not self.leading.is_set():
+                return
+            self.leading.clear()
+            try:
+                async with asyncio.timeout(self._times.retry):
+                    lease = await self._store.get(LEASES, self._key)
+                    if lease["spec"].get("holderIdentity") == self._identity:
+                        lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
+                        await self._store.replace(LEASES, self._key, lease, timeout=self._times.retry)
+                        log.info("lease given away", extra={"lease": str(self._key)})
+            except (ClusterError, TimeoutError) as error:
+                log.warning("lease not released, it runs out by itself", extra={"error": str(error)})
+
+    async def _take_turn(self) -> None:
+        # Counted from before the request: the others count from when they see its effect.
+        begun = time.monotonic()
+        if await self._try_in_time():
+            self._renewed_at = begun
+            if not self.leading.is_set():
+                log.info("leading", extra={"lease": str(self._key), "identity": self._identity})
+                self.leading.set()
+        elif self.leading.is_set() and not self.is_leading():
+            raise LeaseLostError(f"the lease {self._key} could not be renewed in time")
 
     async def _try_in_time(self) -> bool:
         try:
             async with asyncio.timeout(self._times.retry):
-                return await self._try()
+                taken = await self._try()
         except ConflictError:
             return False
         except (ClusterError, TimeoutError) as error:
-            log.warning("lease not reached", extra={"lease": str(self._key), "error": str(error)})
+            self._complain(str(error) or f"no answer within {self._times.retry:.0f} s")
             return False
+        self._trouble = ""
+        return taken
+
+    def _complain(self, trouble: str) -> None:
+        """Say once what is wrong for as long as it stays the same."""
+        if trouble != self._trouble:
+            log.warning("lease not reached", extra={"lease": str(self._key), "error": trouble})
+            self._trouble = trouble
 
     async def _try(self) -> bool:
         try:
