@@ -20,6 +20,8 @@ class DisplayStatus(Document):
     """Training loss."""
     best: ShortText | None = None
     """Metric and value of the best checkpoint."""
+    goodput: ShortText | None = None
+    """Share of the held time that went into steps that counted."""
     reason: ShortText | None = None
     """Reason of the condition that explains the phase."""
 

@@ -37,6 +37,7 @@ _COLUMNS: Final = (
     ("BEST", "string", ".status.display.best", "Metric and value of the best checkpoint", 0),
     ("RESTARTS", "integer", ".status.restarts", "Attempts beyond the first", 0),
     ("AGE", "date", ".metadata.creationTimestamp", "Time since the job was created", 0),
+    ("GOODPUT", "string", ".status.display.goodput", "Share of the held time that went into steps that counted", 1),
     ("REASON", "string", ".status.display.reason", "Reason of the condition that explains the phase", 1),
     ("TASK", "string", ".spec.task", "What the model shall do", 1),
     ("MODEL", "string", ".spec.model.source", "The pre-trained model", 1),

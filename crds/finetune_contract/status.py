@@ -87,6 +87,8 @@ class AttemptStatus(Document):
     """Last optimizer step that it did."""
     lost_steps: int = 0
     """Steps that were done and are not in the checkpoint that the next attempt began from."""
+    training_seconds: Annotated[float, Field(ge=0.0)] = 0.0
+    """Seconds that its optimizer steps took, without saves, evaluation and start."""
     result: Literal["Running", "Finished", "Stopped", "Failed"] = "Running"
     """How it ended."""
     reason: ShortText | None = None
@@ -100,6 +102,17 @@ class AttemptStatus(Document):
     failure: Failure | None = None
 
 
+class EndedAttempts(Document):
+    """How many attempts ended alike."""
+
+    result: ShortText
+    """Finished, Stopped or Failed."""
+    reason: ShortText
+    """Why they ended."""
+    count: Annotated[int, Field(ge=1)]
+    """Number of these attempts."""
+
+
 class AttemptsFolded(Document):
     """Sums over attempts that no longer stand in the list."""
 
@@ -109,6 +122,14 @@ class AttemptsFolded(Document):
     """Steps that they lost."""
     gpu_seconds: float = 0.0
     """GPUs x seconds that they held."""
+    held_seconds: float = 0.0
+    """Seconds that they held their nodes."""
+    training_seconds: float = 0.0
+    """Seconds that their optimizer steps took."""
+    lost_seconds: float = 0.0
+    """Of these, seconds of steps that they lost."""
+    ended: Annotated[tuple[EndedAttempts, ...], Field(max_length=64)] = ()
+    """How many of them ended how."""
     counted_failures: int = 0
     """Those of them that count against lifecycle.backoffLimit."""
 
@@ -142,12 +163,18 @@ class UsageStatus(Document):
 
     gpu_seconds: float = 0.0
     """GPUs x seconds that the pods held them."""
+    held_seconds: float = 0.0
+    """Seconds that the attempts held their nodes."""
+    training_seconds: float = 0.0
+    """Of these, seconds of optimizer steps, lost ones included."""
+    lost_seconds: float = 0.0
+    """Of these, seconds of steps that had to be done again."""
     lost_steps: int = 0
     """Steps that had to be done again."""
     time_to_first_step_seconds: float | None = None
     """From creation to the end of the first optimizer step."""
     goodput: float | None = None
-    """Share of the held time that went into steps that counted."""
+    """Share of the held time that went into steps that counted: (trainingSeconds - lostSeconds) / heldSeconds."""
 
 
 class FineTuneJobStatus(Document):
@@ -236,6 +263,7 @@ class FineTuneJobStatus(Document):
             eta=describe_duration(progress.eta_seconds or 0.0) if moving else None,
             loss=describe_number(progress.loss) if _is_figure(progress.loss) else None,
             best=f"{best.metric} {describe_number(best.value)}" if best and _is_figure(best.value) else None,
+            goodput=describe_percent(100.0 * self.usage.goodput) if _is_figure(self.usage.goodput) else None,
             reason=_find_reason(self.conditions),
         )
 

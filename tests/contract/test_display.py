@@ -29,7 +29,7 @@ def test_a_new_job_shows_nothing() -> None:
 
 def test_a_running_job_shows_rounded_figures() -> None:
     assert make_status().display == DisplayStatus(
-        step="42/100", progress="42%", eta="3m20s", loss="0.1235", best="f1 0.9412", reason="Training"
+        step="42/100", progress="42%", eta="3m20s", loss="0.1235", best="f1 0.9412", goodput="90%", reason="Training"
     )
 
 

@@ -124,7 +124,9 @@ def make_summary(**facts: Any) -> DataSummary:
 
 def make_step(step: int = 5, **facts: Any) -> StepProgress:
     """Half way through ten steps."""
-    return StepProgress(**{"step": step, "total_steps": 10, "loss": 0.5, "first_step_at": NOW + 20, **facts})
+    return StepProgress(
+        **{"step": step, "total_steps": 10, "loss": 0.5, "training_seconds": 7.5, "first_step_at": NOW + 20, **facts}
+    )
 
 
 def make_record(step: int = 5, **facts: Any) -> CheckpointRecord:

@@ -58,7 +58,13 @@ def test_invalid_spec_is_refused_at_once_and_for_ever() -> None:
         "avoidedNodes": [],
         "skippedSteps": [],
         "checkpoints": [],
-        "usage": {"gpuSeconds": 0.0, "lostSteps": 0},
+        "usage": {
+            "gpuSeconds": 0.0,
+            "heldSeconds": 0.0,
+            "trainingSeconds": 0.0,
+            "lostSeconds": 0.0,
+            "lostSteps": 0,
+        },
         "display": {"reason": "InvalidSpec"},
     }
     assert actions.events == (Event("Warning", "InvalidSpec", "Failed", "spec.task is missing: add it"),)

@@ -70,6 +70,7 @@ def test_attempt_starts_when_all_members_run() -> None:
             "fromStep": 0,
             "lastStep": 0,
             "lostSteps": 0,
+            "trainingSeconds": 0.0,
             "result": "Running",
             "members": {"0": "spam-0a1b2-0-0", "1": "spam-0a1b2-1-0"},
         }
@@ -137,7 +138,10 @@ def test_training_status_is_derived_from_the_agent() -> None:
         "updatedTime": "2027-01-15T08:00:20Z",
     }
     assert status.attempts[0].last_step == 5
-    assert status.usage == UsageStatus(time_to_first_step_seconds=20.0)
+    assert status.attempts[0].training_seconds == 7.5
+    assert status.usage == UsageStatus(
+        held_seconds=10.0, training_seconds=7.5, time_to_first_step_seconds=20.0, goodput=0.75
+    )
     assert read_conditions(status) == {
         "Accepted": ("True", "Accepted"),
         "DataReady": ("True", "Prepared"),

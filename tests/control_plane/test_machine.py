@@ -296,6 +296,7 @@ class JobMachine(RuleBasedStateMachine):
         check_attempts(old, new)
         check_phase(old, new)
         check_checkpoints(before, new)
+        check_usage(old, new)
         created = [each["metadata"]["name"] for each in actions.create]
         assert len(set(created)) == len(created)
         assert not set(created) & {pod.key.name for pod in before.pods}
@@ -314,6 +315,14 @@ def check_attempts(old: FineTuneJobStatus, new: FineTuneJobStatus) -> None:
     for attempt in old.attempts:
         if attempt.end_time is not None and attempt.number in known:
             assert known[attempt.number] == settle_account(attempt)
+
+
+def check_usage(old: FineTuneJobStatus, new: FineTuneJobStatus) -> None:
+    """What was used is never used less, and no more was got for it than that."""
+    assert new.usage.held_seconds >= old.usage.held_seconds
+    assert new.usage.training_seconds >= old.usage.training_seconds
+    assert 0.0 <= new.usage.lost_seconds <= new.usage.training_seconds
+    assert new.usage.goodput is None or 0.0 <= new.usage.goodput <= 1.0
 
 
 def settle_account(attempt: AttemptStatus) -> AttemptStatus:

@@ -6,7 +6,7 @@ stopped is held back for what the others tell.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from finetune_contract import names
 from finetune_contract.names import Reason
@@ -41,11 +41,11 @@ def find_end(snapshot: Snapshot, status: FineTuneJobStatus, stop_grace: float, n
     lost = [each for each in members if _find_loss(snapshot, members, each, now) is not None]
     overdue = attempt.stop_time is not None and now >= parse_time(attempt.stop_time) + stop_grace
     if _have_stopped(members, lost, is_stopping=attempt.stop_time is not None):
-        return AttemptEnd("Stopped", attempt.reason or Reason.POD_DRAINED, last_step=_count_steps(members))
+        return _end("Stopped", attempt.reason or Reason.POD_DRAINED, None, members)
     if failure is not None and not _is_held_back(attempt, members, lost, failure, now, overdue=overdue):
-        return AttemptEnd("Failed", failure.reason, failure, _count_steps(members))
+        return _end("Failed", failure.reason, failure, members)
     if overdue:
-        return AttemptEnd("Stopped", attempt.reason or Reason.POD_DRAINED, last_step=_count_steps(members))
+        return _end("Stopped", attempt.reason or Reason.POD_DRAINED, None, members)
     return None
 
 
@@ -99,8 +99,22 @@ def count_steps(progress: Progress) -> int:
     return max(step, progress.resumed_from or 0, *ranks, 0)
 
 
-def _count_steps(members: tuple[Member, ...]) -> int:
-    return max((count_steps(each.answer.progress) for each in members if each.answer), default=0)
+def measure_training(progress: Progress) -> float:
+    """Seconds that this attempt's optimizer steps took, as far as this agent knows."""
+    return progress.step.training_seconds if progress.step.first_step_at is not None else 0.0
+
+
+def _end(
+    result: Literal["Stopped", "Failed"], reason: str, failure: Failure | None, members: tuple[Member, ...]
+) -> AttemptEnd:
+    heard = [each.answer.progress for each in members if each.answer is not None]
+    return AttemptEnd(
+        result,
+        reason,
+        failure,
+        last_step=max(map(count_steps, heard), default=0),
+        training_seconds=max(map(measure_training, heard), default=0.0),
+    )
 
 
 def _find_failure(snapshot: Snapshot, members: tuple[Member, ...], now: float) -> Failure | None:

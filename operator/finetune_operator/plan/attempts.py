@@ -11,9 +11,9 @@ from typing import Any, Final, Literal
 
 from finetune_contract.progress import Failure
 from finetune_contract.spec import FineTuneJobSpec
-from finetune_contract.status import AttemptsFolded, AttemptStatus, FineTuneJobStatus
-from finetune_operator.plan.failure import is_counted
-from finetune_operator.plan.times import format_time, parse_time
+from finetune_contract.status import AttemptStatus, FineTuneJobStatus
+from finetune_operator.plan.times import format_time
+from finetune_operator.plan.usage import fold_attempts
 
 LIMIT: Final = 20
 """Entries that the status holds; older ones are folded into sums."""
@@ -28,6 +28,8 @@ class AttemptEnd:
     failure: Failure | None = None
     last_step: int = 0
     """Last optimizer step that any member told of."""
+    training_seconds: float = 0.0
+    """Seconds that its optimizer steps took, as far as any member told."""
     was_heard: bool = True
     """False: the last step is known, but not from where the attempt began."""
 
@@ -90,6 +92,7 @@ def close_attempt(status: FineTuneJobStatus, end: AttemptEnd, now: float) -> Fin
         "reason": end.reason,
         "failure": end.failure,
         "last_step": max(attempt.last_step, end.last_step),
+        "training_seconds": max(attempt.training_seconds, round(end.training_seconds, 3)),
         "members": {},
     }
     status = _replace_last(status, attempt.model_copy(update=facts))
@@ -113,13 +116,19 @@ def record_failure(
     return _append(status, attempt, spec)
 
 
-def note_steps(status: FineTuneJobStatus, *, resumed_from: int | None, last_step: int) -> FineTuneJobStatus:
-    """The status with what is known of the attempt under way: where it began, and how far it came."""
+def note_steps(
+    status: FineTuneJobStatus, *, resumed_from: int | None, last_step: int, training_seconds: float = 0.0
+) -> FineTuneJobStatus:
+    """The status with what is known of the attempt under way: where it began, how far it came, what that took."""
     attempt = find_attempt(status)
     if attempt is None:
         return status
     begun = resumed_from or attempt.from_step
-    facts = {"from_step": begun, "last_step": max(attempt.last_step, last_step, begun)}
+    facts = {
+        "from_step": begun,
+        "last_step": max(attempt.last_step, last_step, begun),
+        "training_seconds": max(attempt.training_seconds, round(training_seconds, 3)),
+    }
     return settle_steps(_replace_last(status, attempt.model_copy(update=facts)))
 
 
@@ -141,32 +150,10 @@ def settle_steps(status: FineTuneJobStatus) -> FineTuneJobStatus:
     return status.model_copy(update={"attempts": tuple(attempts), "usage": usage})
 
 
-def count_gpu_seconds(status: FineTuneJobStatus, spec: FineTuneJobSpec, now: float) -> float:
-    """GPUs x seconds over all attempts; an attempt under way counts to `now`."""
-    folded = status.attempts_folded.gpu_seconds if status.attempts_folded else 0.0
-    return folded + sum(_measure_gpu_seconds(attempt, spec, now) for attempt in status.attempts)
-
-
-def _measure_gpu_seconds(attempt: AttemptStatus, spec: FineTuneJobSpec, now: float) -> float:
-    end = parse_time(attempt.end_time) if attempt.end_time else int(now)
-    return (end - parse_time(attempt.start_time)) * attempt.nodes * spec.resources.gpus_per_node
-
-
 def _append(status: FineTuneJobStatus, attempt: AttemptStatus, spec: FineTuneJobSpec) -> FineTuneJobStatus:
     attempts = (*status.attempts, attempt)
-    folded = status.attempts_folded
-    for oldest in attempts[:-LIMIT]:
-        folded = _fold(folded or AttemptsFolded(), oldest, spec)
+    folded = fold_attempts(status.attempts_folded, attempts, len(attempts) - LIMIT, spec)
     return status.model_copy(update={"attempts": attempts[-LIMIT:], "attempts_folded": folded})
-
-
-def _fold(folded: AttemptsFolded, oldest: AttemptStatus, spec: FineTuneJobSpec) -> AttemptsFolded:
-    return AttemptsFolded(
-        count=folded.count + 1,
-        lost_steps=folded.lost_steps + oldest.lost_steps,
-        gpu_seconds=folded.gpu_seconds + _measure_gpu_seconds(oldest, spec, parse_time(oldest.start_time)),
-        counted_failures=folded.counted_failures + int(is_counted(oldest)),
-    )
 
 
 def _replace_last(status: FineTuneJobStatus, attempt: AttemptStatus) -> FineTuneJobStatus:

@@ -24,11 +24,11 @@ from finetune_operator.plan.failure import End, apply_retry, choose_micro_batch_
 from finetune_operator.plan.holds import Hold, find_hold
 from finetune_operator.plan.hosts import note_avoided_nodes
 from finetune_operator.plan.membership import choose_members
-from finetune_operator.plan.numbers import count_usage
 from finetune_operator.plan.pods import choose_role
 from finetune_operator.plan.status import hear
 from finetune_operator.plan.stopping import find_stop
 from finetune_operator.plan.suspension import fold_suspended
+from finetune_operator.plan.usage import count_usage
 from finetune_operator.plan.verdict import Verdict, judge_deadlines
 from finetune_operator.snapshot import Snapshot
 

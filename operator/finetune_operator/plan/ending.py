@@ -12,10 +12,11 @@ from finetune_contract import names
 from finetune_contract.names import Reason
 from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.actions import Annotate
-from finetune_operator.plan.attempts import AttemptEnd, close_attempt, count_gpu_seconds, find_attempt
+from finetune_operator.plan.attempts import AttemptEnd, close_attempt, find_attempt
 from finetune_operator.plan.conditions import find_condition, is_true, set_condition
 from finetune_operator.plan.events import describe_cause
 from finetune_operator.plan.times import format_time, parse_time
+from finetune_operator.plan.usage import count_usage
 from finetune_operator.plan.verdict import Verdict
 from finetune_operator.snapshot import Snapshot
 
@@ -47,8 +48,7 @@ def end_status(snapshot: Snapshot, status: FineTuneJobStatus, verdict: Verdict, 
     if outcome is not None:
         facts |= {"evaluation": outcome.evaluation, "published": outcome.published, "report": outcome.report}
     if snapshot.job is not None:
-        gpu_seconds = count_gpu_seconds(status, snapshot.job.spec, now)
-        facts["usage"] = status.usage.model_copy(update={"gpu_seconds": gpu_seconds})
+        facts["usage"] = count_usage(status, snapshot.job.spec, now).usage
     return _set_last_conditions(status.model_copy(update=facts), verdict, now)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from finetune_contract.names import Reason
 from finetune_contract.spec import FineTuneJobSpec
 from finetune_contract.status import FineTuneJobStatus
-from finetune_operator.plan.attempts import count_gpu_seconds, find_attempt
+from finetune_operator.plan.attempts import find_attempt
+from finetune_operator.plan.usage import count_gpu_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,8 +76,13 @@ def _end(snapshot: Snapshot, status: FineTuneJobStatus, verdict: Verdict, now: f
     """The end: the status first, then the pods are told."""
     if snapshot.job is not None:
         # The end may be heard of another member than the first.
-        told = [attempt_end.count_steps(heard) for heard in hear_members(snapshot, find_attempt(status))]
-        status = note_steps(status, resumed_from=None, last_step=max(told, default=0))
+        told = hear_members(snapshot, find_attempt(status))
+        status = note_steps(
+            status,
+            resumed_from=None,
+            last_step=max(map(attempt_end.count_steps, told), default=0),
+            training_seconds=max(map(attempt_end.measure_training, told), default=0.0),
+        )
         status = refresh_numbers(status, hear_first_member(snapshot, status), snapshot.job.spec, now)
     status = end_status(snapshot, status, verdict, now)
     release = release_pods(snapshot, status, now)

@@ -7,9 +7,10 @@ from typing import Final
 from finetune_contract.progress import Progress
 from finetune_contract.spec import FineTuneJobSpec
 from finetune_contract.status import FineTuneJobStatus, ProgressStatus
-from finetune_operator.plan.attempt_end import count_steps
-from finetune_operator.plan.attempts import count_gpu_seconds, find_attempt, note_steps
+from finetune_operator.plan.attempt_end import count_steps, measure_training
+from finetune_operator.plan.attempts import find_attempt, note_steps
 from finetune_operator.plan.times import format_time, parse_time
+from finetune_operator.plan.usage import count_usage
 
 INTERVAL_SECONDS: Final = 15.0
 """Progress alone is written at most this often."""
@@ -29,17 +30,16 @@ def refresh_numbers(
     """The status with the newest figures of the first node; unchanged where they are, or where it did not answer."""
     if heard is None or find_attempt(status) is None:
         return status
-    status = note_steps(status, resumed_from=heard.resumed_from, last_step=count_steps(heard))
+    status = note_steps(
+        status,
+        resumed_from=heard.resumed_from,
+        last_step=count_steps(heard),
+        training_seconds=measure_training(heard),
+    )
     figures = _make_progress(heard, now)
     if status.progress is not None and _without_time(figures) == _without_time(status.progress):
         return status
     return count_usage(status.model_copy(update={"progress": figures}), spec, now)
-
-
-def count_usage(status: FineTuneJobStatus, spec: FineTuneJobSpec, now: float) -> FineTuneJobStatus:
-    """The status with the GPU time that was used up to `now`."""
-    usage = status.usage.model_copy(update={"gpu_seconds": count_gpu_seconds(status, spec, now)})
-    return status.model_copy(update={"usage": usage})
 
 
 def note_first_step(status: FineTuneJobStatus, heard: Progress | None, created: float) -> FineTuneJobStatus:
