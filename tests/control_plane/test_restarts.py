@@ -84,6 +84,7 @@ def test_failed_worker_costs_one_write_and_the_same_pods_go_on_from_the_verified
             end_time=format_time(LATER),
             nodes=2,
             last_step=5,
+            training_seconds=7.5,
             result="Failed",
             reason="CodeCrash",
             failure=failure,
