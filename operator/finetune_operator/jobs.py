@@ -1,43 +1,60 @@
-"""The FineTuneJobs as last seen: by the watch, by our own writes, by the periodic list. Holds, decides nothing."""
+"""The FineTuneJobs as last seen: by the watch, by our own writes, by the periodic list. Holds, decides nothing.
+
+Thousands of them are held, one at a time is looked at: a body is kept as compressed JSON, a tenth of its size as dicts.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from finetune_operator.clients.cluster import Page
 from finetune_operator.snapshot import Key
 
+D = TypeVar("D")
+COMPRESSION: Final = 1
+"""Fastest: the next levels save a twentieth of the bytes for twice the time."""
 
-class JobCache:
+
+class _Held(NamedTuple, Generic[D]):
+    version: int
+    packed: bytes
+    digest: D
+
+
+class JobCache(Generic[D]):
     """Bodies by key; an older body never replaces a newer one."""
 
-    def __init__(self) -> None:
-        self._bodies: dict[Key, dict[str, Any]] = {}
+    def __init__(self, digest: Callable[[Mapping[str, Any]], D]) -> None:
+        """`digest` makes what all jobs are asked for at once, of each body that is taken in; it must not raise."""
+        self._digest = digest
+        self._jobs: dict[Key, _Held[D]] = {}
 
     def __len__(self) -> int:
-        return len(self._bodies)
+        return len(self._jobs)
 
     def get(self, key: Key) -> dict[str, Any] | None:
         """The job's body."""
-        return self._bodies.get(key)
+        held = self._jobs.get(key)
+        return _unpack(held.packed) if held is not None else None
 
     def keys(self) -> list[Key]:
         """All jobs."""
-        return list(self._bodies)
+        return list(self._jobs)
 
     def put(self, body: Mapping[str, Any]) -> Key:
         """Take a body in, trimmed."""
-        key = read_key(body)
-        known = self._bodies.get(key)
-        if known is None or _version(known) < _version(body):
-            metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
-            self._bodies[key] = {**body, "metadata": metadata}
+        key, version = read_key(body), _version(body)
+        known = self._jobs.get(key)
+        if known is None or known.version < version:
+            self._jobs[key] = _Held(version, _pack(body), self._digest(body))
         return key
 
     def remove(self, key: Key) -> None:
         """The job is gone."""
-        self._bodies.pop(key, None)
+        self._jobs.pop(key, None)
 
     def find_ghosts(self, page: Page, namespace: str | None) -> list[Key]:
         """Jobs that are held here and stand in no complete list of the namespace (None: of the cluster).
@@ -45,17 +62,32 @@ class JobCache:
         What is newer than the list was created while it was read, and is no ghost.
         """
         alive = {read_key(body) for body in page.items}
-        old = [key for key, body in self._bodies.items() if _version(body) <= page.position]
+        old = [key for key, held in self._jobs.items() if held.version <= page.position]
         return [key for key in old if key not in alive and namespace in (None, key.namespace)]
 
-    def list_phases(self) -> list[str]:
-        """The phase of every job."""
-        return [body.get("status", {}).get("phase", "Pending") for body in self._bodies.values()]
+    def list_digests(self) -> list[D]:
+        """The digest of every job; other threads may ask too."""
+        return [held.digest for held in list(self._jobs.values())]
 
 
 def read_key(body: Mapping[str, Any]) -> Key:
     """The key of a job's body."""
     return Key(body["metadata"]["namespace"], body["metadata"]["name"])
+
+
+def read_phase(body: Mapping[str, Any]) -> str:
+    """The phase of a job's body."""
+    return str(body.get("status", {}).get("phase", "Pending"))
+
+
+def _pack(body: Mapping[str, Any]) -> bytes:
+    metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    return zlib.compress(json.dumps({**body, "metadata": metadata}, separators=(",", ":")).encode(), COMPRESSION)
+
+
+def _unpack(packed: bytes) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(zlib.decompress(packed))
+    return body
 
 
 def _version(body: Mapping[str, Any]) -> int:

@@ -27,7 +27,7 @@ from finetune_operator.errors import (
     OperatorError,
     UnavailableError,
 )
-from finetune_operator.jobs import JobCache, read_key
+from finetune_operator.jobs import JobCache, read_key, read_phase
 from finetune_operator.metrics import Metrics
 from finetune_operator.observation import SELECTOR, Owned, read_owned, read_pod
 from finetune_operator.reconcile import Caches, Reconciler
@@ -49,7 +49,7 @@ class Manager:
 
     def __init__(self, settings: Settings, cluster: Cluster, metrics: Metrics) -> None:
         self._settings, self._cluster, self._metrics = settings, cluster, metrics
-        self.jobs = JobCache()
+        self.jobs = JobCache(read_phase)
         self.queue: WorkQueue[Key] = WorkQueue(metrics)
         self.agents = Agents(self._find_pod, self._hear_agent, port=settings.agent_port)
         self.pods = InformerSet({scope: self._make_pod_informer(scope) for scope in settings.scopes})
@@ -68,7 +68,7 @@ class Manager:
         self._seen_all = False
         self.served = asyncio.Event()
         """Set once the API server knows FineTuneJobs and lets us list them."""
-        metrics.follow(self.jobs.list_phases, self._elector.is_leading, LEASE_NAME)
+        metrics.follow(self.jobs.list_digests, self._elector.is_leading, LEASE_NAME)
 
     async def run(self) -> None:
         """Sync, be elected, work, for ever; raises where this replica must not go on."""

@@ -71,7 +71,7 @@ class Speaker(Protocol):
 class Caches:
     """What is known of the cluster."""
 
-    jobs: JobCache
+    jobs: JobCache[Any]
     pods: InformerSet[Pod]
     configs: InformerSet[Owned]
     agents: Agents

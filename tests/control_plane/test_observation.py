@@ -10,7 +10,7 @@ from finetune_contract import names
 from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.clients.cluster import Page
 from finetune_operator.errors import UnreadableError
-from finetune_operator.jobs import JobCache
+from finetune_operator.jobs import JobCache, read_phase
 from finetune_operator.observation import Owned, build_snapshot, read_job, read_owned, read_pod, read_status
 from finetune_operator.plan.objects.defaults import TrainerDefaults
 from finetune_operator.plan.times import format_time
@@ -162,17 +162,17 @@ def test_status_of_another_version_cannot_be_read() -> None:
 
 
 def test_cache_keeps_the_newest_body_without_managed_fields() -> None:
-    cache = JobCache()
+    cache = JobCache(read_phase)
     newer = make_body(2)
     newer["metadata"]["managedFields"] = ["long"]
     assert cache.put(newer) == Key("ml", "spam")
     cache.put(make_body(1, status={"phase": "Failed"}))
     assert cache.get(Key("ml", "spam")) == make_body(2)
-    assert (len(cache), cache.list_phases()) == (1, ["Pending"])
+    assert (len(cache), cache.list_digests()) == (1, ["Pending"])
 
 
 def test_ghosts_are_old_jobs_of_the_namespace_that_no_list_holds() -> None:
-    cache = JobCache()
+    cache = JobCache(read_phase)
     for name, namespace, version in (("here", "ml", 1), ("gone", "ml", 2), ("new", "ml", 9), ("far", "prod", 3)):
         cache.put(make_body(version, name, namespace))
     page = Page([make_body(1, "here")], 5, "")

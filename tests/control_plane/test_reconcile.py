@@ -18,7 +18,7 @@ from finetune_operator.errors import (
     UnavailableError,
     UnreadableError,
 )
-from finetune_operator.jobs import JobCache
+from finetune_operator.jobs import JobCache, read_phase
 from finetune_operator.observation import Owned, read_owned, read_pod
 from finetune_operator.plan.events import Event
 from finetune_operator.plan.objects.defaults import TrainerDefaults
@@ -70,7 +70,7 @@ class Room:
             group=lambda owned: Key(owned.key.namespace, owned.job),
             on_change=lambda key, before, after: None,
         )
-        self.jobs = JobCache()
+        self.jobs = JobCache(read_phase)
         agents = Agents(lambda key: None, lambda pod: None)
         self.reconciler = Reconciler(
             self.cluster,
