@@ -22,6 +22,8 @@ class FakeCluster:
         self.version = 1
         self.failures: list[Exception] = []
         self.calls: list[str] = []
+        self.forbidden: set[tuple[str, str]] = set()
+        """Verbs and resources."""
         self._streams: dict[str, asyncio.Queue[Manifest | Exception | None]] = {}
         self._opened = asyncio.Event()
 
@@ -68,10 +70,22 @@ class FakeCluster:
         items = [copy.deepcopy(self.objects[resource.plural, key]) for key in keys[begin : begin + 2]]
         return Page(items, self.version, str(begin + 2) if len(keys) > begin + 2 else "")
 
+    async def is_allowed(self, verb: str, resource: Resource, namespace: str | None, subresource: str = "") -> bool:
+        return (verb, resource.plural) not in self.forbidden
+
+    async def list_metadata(self, resource: Resource, namespace: str | None) -> Page:
+        self._call(f"list metadata {resource.plural}")
+        found = [value["metadata"] for (plural, _), value in self.objects.items() if plural == resource.plural]
+        return Page([{"metadata": copy.deepcopy(metadata)} for metadata in found], self.version, "")
+
     async def list_all(self, resource: Resource, namespace: str | None) -> Page:
         self._call(f"list all {resource.plural}")
         items = [copy.deepcopy(value) for (plural, _), value in self.objects.items() if plural == resource.plural]
         return Page(items, self.version, "")
+
+    @property
+    def server(self) -> str:
+        return "https://fake"
 
     async def watch(
         self, resource: Resource, namespace: str | None, *, selector: str, position: int, seconds: int

@@ -128,3 +128,33 @@ async def test_missing_kubeconfig_is_one_clear_sentence(tmp_path: Any, monkeypat
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nothing"))
     with pytest.raises(ClusterError, match=r"no cluster to talk to .*: set KUBECONFIG, or run in a pod"):
         await Cluster.connect()
+
+
+async def test_metadata_alone_says_who_exists_in_which_version(cluster: Cluster) -> None:
+    name = make_mark()
+    created = await cluster.create(CONFIG_MAPS, "default", make_config_map(name))
+    page = await cluster.list_metadata(CONFIG_MAPS, "default")
+    (found,) = [item for item in page.items if item["metadata"]["name"] == name]
+    assert found["metadata"]["resourceVersion"] == created["metadata"]["resourceVersion"]
+    assert "data" not in found
+    assert page.position >= int(created["metadata"]["resourceVersion"])
+    await cluster.delete(CONFIG_MAPS, Key("default", name))
+
+
+async def test_administrator_may_do_everything(cluster: Cluster) -> None:
+    assert await cluster.is_allowed("patch", JOBS, None, "status")
+
+
+async def test_session_for_others_tells_who_we_are_and_of_good_answers_only(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig))
+    cluster = await Cluster.connect(identity="operator-1")
+    heard: list[bool] = []
+    async with await cluster.open_session(lambda: heard.append(True)) as session:
+        assert session.headers["User-Agent"].endswith("(operator-1)")
+        for path in ("/api/v1/nodes", "/api/v1/nothing"):
+            async with session.get(f"{cluster.server}{path}"):
+                pass
+    await cluster.close()
+    assert heard == [True]

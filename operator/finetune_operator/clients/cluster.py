@@ -28,6 +28,9 @@ REQUEST_SECONDS: Final = 30.0
 WATCH_SILENCE_SECONDS: Final = 150.0
 """A live watch brings a bookmark about every minute; a silent one is dead."""
 _MERGE: Final = "application/merge-patch+json"
+_JSON: Final = "application/json"
+_METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 class Resource(NamedTuple):
@@ -35,6 +38,11 @@ class Resource(NamedTuple):
 
     prefix: str
     plural: str
+
+    @property
+    def group(self) -> str:
+        """API group; empty for Kubernetes' oldest one."""
+        return self.prefix.split("/")[2] if self.prefix.startswith("/apis/") else ""
 
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
         """Path of a collection or of one object."""
@@ -99,8 +107,8 @@ class Cluster:
         """Address of the API server."""
         return str(self._api.configuration.host)
 
-    async def open_session(self) -> aiohttp.ClientSession:
-        """A session with fresh credentials, for somebody else to use and close."""
+    async def open_session(self, hear: Callable[[], None] = lambda: None) -> aiohttp.ClientSession:
+        """A session with fresh credentials, for somebody else to use and close; `hear` is told of each good answer."""
         configuration = self._api.configuration
         settings = await configuration.auth_settings()
         return aiohttp.ClientSession(
@@ -109,7 +117,7 @@ class Cluster:
                 "User-Agent": self._api.user_agent,
                 **{setting["key"]: setting["value"] for setting in settings.values()},
             },
-            trace_configs=configuration.trace_configs,
+            trace_configs=[*(configuration.trace_configs or ()), _make_listener(hear)],
             read_bufsize=2**21,
         )
 
@@ -121,6 +129,28 @@ class Cluster:
         answer = await self._request("GET", resource.path(namespace), query)
         metadata = answer["metadata"]
         return Page(answer["items"], int(metadata["resourceVersion"]), metadata.get("continue", ""))
+
+    async def list_metadata(self, resource: Resource, namespace: str | None) -> Page:
+        """All objects without spec and status: who exists, in which version."""
+        answer = await self._request("GET", resource.path(namespace), accept=_METADATA)
+        return Page(answer["items"], int(answer["metadata"]["resourceVersion"]), "")
+
+    async def is_allowed(self, verb: str, resource: Resource, namespace: str | None, subresource: str = "") -> bool:
+        """Whether the API server would let us do this: a question, although it is posted."""
+        attributes = {
+            "verb": verb,
+            "group": resource.group,
+            "resource": resource.plural,
+            "subresource": subresource,
+            "namespace": namespace or "",
+        }
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = await self._request("POST", _REVIEWS, body=review)
+        return bool(answer["status"]["allowed"])
 
     async def list_all(self, resource: Resource, namespace: str | None) -> Page:
         """All objects as one page, read in several; GoneError where that took too long."""
@@ -209,7 +239,7 @@ class Cluster:
         query: Mapping[str, str] | None,
         body: dict[str, Any],
         *,
-        content_type: str = "application/json",
+        content_type: str = _JSON,
         timeout: float | None = None,
     ) -> dict[str, Any]:
         """A request that must not outlast the right to write; a time of its own makes it shorter."""
@@ -225,7 +255,8 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         body: dict[str, Any] | None = None,
         *,
-        content_type: str = "application/json",
+        content_type: str = _JSON,
+        accept: str = _JSON,
         timeout: float = REQUEST_SECONDS,
     ) -> dict[str, Any]:
         """One request, repeated as long as the API server asks to come back later and `timeout` allows it."""
@@ -233,7 +264,9 @@ class Cluster:
         while True:
             seconds = deadline - time.monotonic()
             try:
-                return await self._request_once(method, path, query, body, content_type=content_type, timeout=seconds)
+                return await self._request_once(
+                    method, path, query, body, content_type=content_type, accept=accept, timeout=seconds
+                )
             except UnavailableError as error:
                 if error.retry_after is None or error.retry_after >= deadline - time.monotonic():
                     raise
@@ -247,11 +280,18 @@ class Cluster:
         body: dict[str, Any] | None,
         *,
         content_type: str,
+        accept: str,
         timeout: float,
     ) -> dict[str, Any]:
         try:
             response = await self._send(
-                method, path, query, body, content_type=content_type, timeout=aiohttp.ClientTimeout(total=timeout)
+                method,
+                path,
+                query,
+                body,
+                content_type=content_type,
+                accept=accept,
+                timeout=aiohttp.ClientTimeout(total=timeout),
             )
             async with response:
                 await _raise_for_status(response)
@@ -267,14 +307,15 @@ class Cluster:
         query: Mapping[str, str] | None,
         body: dict[str, Any] | None = None,
         *,
-        content_type: str = "application/json",
+        content_type: str = _JSON,
+        accept: str = _JSON,
         timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
         request = await self._api.param_serialize(
             method,
             path,
             query_params=[(name, value) for name, value in (query or {}).items() if value],
-            header_params={"Accept": "application/json", "Content-Type": content_type},
+            header_params={"Accept": accept, "Content-Type": content_type},
             body=body,
             auth_settings=["BearerToken"],
         )
@@ -286,6 +327,16 @@ class Cluster:
 def make_user_agent(identity: str) -> str:
     """How a replica is called in the audit log."""
     return f"{names.MANAGED_BY}/{VERSION} ({identity})"
+
+
+def _make_listener(hear: Callable[[], None]) -> aiohttp.TraceConfig:
+    async def end(_session: aiohttp.ClientSession, _context: Any, params: aiohttp.TraceRequestEndParams) -> None:
+        if params.response.status < 300:
+            hear()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(end)
+    return trace
 
 
 async def _raise_for_status(response: aiohttp.ClientResponse) -> None:
