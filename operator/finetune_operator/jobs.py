@@ -65,6 +65,11 @@ class JobCache(Generic[D]):
         old = [key for key, held in self._jobs.items() if held.version <= page.position]
         return [key for key in old if key not in alive and namespace in (None, key.namespace)]
 
+    def find_outdated(self, page: Page) -> list[Key]:
+        """Jobs of a list (of metadata, say) that are held here in an older version, or not at all."""
+        seen = ((read_key(body), _version(body)) for body in page.items)
+        return [key for key, version in seen if key not in self._jobs or self._jobs[key].version < version]
+
     def list_digests(self) -> list[D]:
         """The digest of every job; other threads may ask too."""
         return [held.digest for held in list(self._jobs.values())]

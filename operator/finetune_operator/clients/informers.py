@@ -62,6 +62,8 @@ class Informer(Generic[T]):
         self._heard = time.monotonic()
         self._failures = 0
         """Tries since anything was heard of the API server."""
+        self.trouble: str | None = None
+        """Why the last try failed, until something is heard again."""
         self.synced = asyncio.Event()
         """Set once the first list is complete: what is not here does not exist."""
 
@@ -78,6 +80,14 @@ class Informer(Generic[T]):
     def silent_seconds(self) -> float:
         """How long nothing was heard of the API server."""
         return time.monotonic() - self._heard
+
+    @property
+    def resource(self) -> str:
+        """What it holds, in the plural."""
+        return self._resource.plural
+
+    def __len__(self) -> int:
+        return len(self._objects)
 
     def put(self, manifest: dict[str, Any]) -> None:
         """Take in the answer to our own write, so that the next decision knows it.
@@ -101,6 +111,7 @@ class Informer(Generic[T]):
                 self._position = 0
                 await self._rest(self._failures - 1)
             except ClusterError as error:
+                self.trouble = str(error)
                 log.warning(
                     "list or watch failed, trying again",
                     extra={"resource": self._resource.plural, "error": str(error)},
@@ -124,7 +135,7 @@ class Informer(Generic[T]):
             # Newer than the list: our own write, which the watch will confirm.
             if key not in seen and version <= position:
                 self._remove(key)
-        self._position = position
+        self._position, self.trouble = position, None
         self.synced.set()
 
     async def _page(self, token: str) -> Page:
@@ -145,7 +156,7 @@ class Informer(Generic[T]):
         async for event in events:
             self._heard = time.monotonic()
             self._handle(event["type"], event["object"])
-            self._failures = 0
+            self._failures, self.trouble = 0, None
 
     def _handle(self, type_: str, manifest: dict[str, Any]) -> None:
         if type_ == "ERROR":
