@@ -21,26 +21,26 @@ from finetune_operator.clients.queue import WorkQueue
 from finetune_operator.errors import (
     ClusterError,
     ConflictError,
-    ForbiddenError,
     LeaseLostError,
     NotFoundError,
     OperatorError,
     UnavailableError,
 )
-from finetune_operator.jobs import JobCache, read_key, read_phase
+from finetune_operator.health import Source, find_illness, find_unready
+from finetune_operator.heartbeat import Heartbeat
+from finetune_operator.job_series import read_digest
+from finetune_operator.jobs import JobCache, read_key
 from finetune_operator.metrics import Metrics
 from finetune_operator.observation import SELECTOR, Owned, read_owned, read_pod
 from finetune_operator.reconcile import Caches, Reconciler
 from finetune_operator.recorder import Recorder
 from finetune_operator.settings import Settings
 from finetune_operator.snapshot import Key, Pod
+from finetune_operator.start import Start
 
 LEASE_NAME: Final = names.MANAGED_BY
 RESYNC_SECONDS: Final = 600.0
 DRAIN_SECONDS: Final = 20.0
-START_RETRY_SECONDS: Final = 5.0
-SILENT_SECONDS: Final = 900.0
-STUCK_SECONDS: Final = 600.0
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +49,7 @@ class Manager:
 
     def __init__(self, settings: Settings, cluster: Cluster, metrics: Metrics) -> None:
         self._settings, self._cluster, self._metrics = settings, cluster, metrics
-        self.jobs = JobCache(read_phase)
+        self.jobs = JobCache(read_digest)
         self.queue: WorkQueue[Key] = WorkQueue(metrics)
         self.agents = Agents(self._find_pod, self._hear_agent, port=settings.agent_port)
         self.pods = InformerSet({scope: self._make_pod_informer(scope) for scope in settings.scopes})
@@ -65,27 +65,32 @@ class Manager:
             may_write=self._elector.is_leading,
         )
         self._workers: list[asyncio.Task[None]] = []
-        self._seen_all = False
+        self._start = Start(cluster, settings)
+        self._heartbeat = Heartbeat()
+        self._jobs_heard = time.monotonic()
         self.served = asyncio.Event()
         """Set once the API server knows FineTuneJobs and lets us list them."""
         metrics.follow(self.jobs.list_digests, self._elector.is_leading, LEASE_NAME)
+        metrics.watch_process(self.list_sources, lambda: self._heartbeat.worst_seconds)
 
     async def run(self) -> None:
         """Sync, be elected, work, for ever; raises where this replica must not go on."""
         async with asyncio.TaskGroup() as group:
-            await self._await_jobs()
+            group.create_task(self._heartbeat.run())
+            await self._start.until_done(self._start.check_rights)
+            await self._start.until_done(self._resync)
             self.served.set()
             for informer in self._informers:
                 group.create_task(informer.run())
             for informer in self._informers:
                 await informer.synced.wait()
-            self._seen_all = True
             group.create_task(self._elector.run())
             await self._elector.leading.wait()
             # An agent takes an answer that was read for an answer that was heard: only the leader asks.
             group.create_task(self.agents.run())
-            # What the last leader wrote may not have reached our watch yet.
-            await self._await_jobs()
+            await self._start.until_done(self._catch_up)
+            # As long as another replica led nobody was to take them.
+            self.queue.count_waiting_from_now()
             self._workers = [group.create_task(self._work()) for _ in range(self._settings.workers)]
             group.create_task(self._resync_forever())
 
@@ -96,8 +101,13 @@ class Manager:
             await asyncio.wait(self._workers, timeout=DRAIN_SECONDS)
         await self._elector.release()
 
+    def hear(self) -> None:
+        """The API server has answered the watch of jobs."""
+        self._jobs_heard = time.monotonic()
+
     def see(self, type_: str | None, body: Mapping[str, Any]) -> None:
         """A job was listed, came, changed or went."""
+        self.hear()
         key = read_key(body)
         if type_ == "DELETED":
             self._drop(key)
@@ -106,35 +116,31 @@ class Manager:
         self.queue.add(key)
 
     def check_ready(self) -> str | None:
-        """Ready: every cache is complete."""
-        return None if self._seen_all else "caches are not complete yet"
+        """Ready: every cache is complete. A replica that waits for its turn is ready too."""
+        return find_unready(self._start.trouble, self.list_sources())
 
     def check_alive(self) -> str | None:
-        """Alive: the API server is heard, and the queue moves."""
-        silent = [informer for informer in self._informers if informer.synced.is_set()]
-        if any(informer.silent_seconds > SILENT_SECONDS for informer in silent):
-            return f"nothing heard of the API server for {SILENT_SECONDS:.0f} s"
-        if self._elector.is_leading() and self.queue.oldest_seconds > STUCK_SECONDS:
-            return f"a job has waited for {STUCK_SECONDS:.0f} s"
-        return None
+        """Alive: the event loop turns, the API server is heard, and the queue moves."""
+        return find_illness(
+            self.list_sources(),
+            waiting_seconds=self.queue.oldest_seconds if self._workers else 0.0,
+            late_seconds=self._heartbeat.overdue_seconds,
+        )
 
-    async def _await_jobs(self) -> None:
-        """List all jobs, again and again until it succeeds: a missing CRD or right is no reason to crash."""
-        while True:
-            try:
-                await self._resync()
-            except NotFoundError as error:
-                self._complain("FineTuneJobs are not known: install the CRD", error)
-            except ForbiddenError as error:
-                self._complain("FineTuneJobs may not be listed: grant the rights of the chart", error)
-            except ClusterError as error:
-                self._complain("the API server cannot be asked", error)
-            else:
-                return
-            await asyncio.sleep(START_RETRY_SECONDS)
+    def list_sources(self) -> list[Source]:
+        """All caches and how they hear of the API server."""
+        jobs = Source(JOBS.plural, len(self.jobs), self.served.is_set(), time.monotonic() - self._jobs_heard)
+        return [jobs, *(_describe(informer) for informer in self._informers)]
 
-    def _complain(self, what: str, error: ClusterError) -> None:
-        log.error("%s; trying again in %d s", what, START_RETRY_SECONDS, extra={"error": str(error)})
+    async def _catch_up(self) -> None:
+        """Read what the last leader wrote and our watch may not have brought yet."""
+        for scope in self._settings.scopes:
+            page = await self._cluster.list_metadata(JOBS, scope)
+            for key in self.jobs.find_ghosts(page, scope):
+                self._drop(key)
+            await asyncio.gather(*(self._refresh(key) for key in self.jobs.find_outdated(page)))
+        for key in self.jobs.keys():
+            self.queue.add(key)
 
     async def _resync(self) -> None:
         for scope in self._settings.scopes:
@@ -245,3 +251,9 @@ class Manager:
 
     def _hear_agent(self, pod: Pod) -> None:
         self.queue.add(Key(pod.key.namespace, pod.job))
+
+
+def _describe(informer: Informer[Any]) -> Source:
+    return Source(
+        informer.resource, len(informer), informer.synced.is_set(), informer.silent_seconds, informer.trouble
+    )

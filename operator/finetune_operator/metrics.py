@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
-from typing import Final, get_args
+from typing import Final
 
 import aiohttp
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
-from finetune_contract.status import Phase
+from finetune_operator.job_series import JobDigest, JobSeries
 
 CONTROLLER: Final = "finetunejob"
 _BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -22,6 +27,8 @@ class Metrics:
     """All metrics of one process, in a registry of their own."""
 
     def __init__(self) -> None:
+        # Otherwise a second series for each counter, which nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._reconciles = Counter(
@@ -48,10 +55,12 @@ class Metrics:
         )
         self._leader = Gauge("leader_election_master_status", "1: this replica leads.", ["name"], registry=registry)
 
-    def follow(self, list_phases: Callable[[], Iterable[str]], is_leading: Callable[[], bool], lease: str) -> None:
-        """Ask for the jobs' phases and for leadership whenever the metrics are read."""
+    def follow(
+        self, list_digests: Callable[[], Iterable[JobDigest]], is_leading: Callable[[], bool], lease: str
+    ) -> None:
+        """Ask for the jobs and for leadership whenever the metrics are read."""
         self._leader.labels(lease).set_function(lambda: float(is_leading()))
-        self._registry.register(_Jobs(list_phases))
+        self._registry.register(JobSeries(list_digests, is_leading))
 
     def render(self) -> bytes:
         """The metrics in Prometheus' text format."""
@@ -94,18 +103,3 @@ class Metrics:
         trace.on_request_end.append(end)
         trace.on_request_exception.append(fail)
         return trace
-
-
-class _Jobs(Collector):
-    """finetune_jobs{phase}, counted when somebody looks."""
-
-    def __init__(self, list_phases: Callable[[], Iterable[str]]) -> None:
-        self._list_phases = list_phases
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        """One figure a phase."""
-        family = GaugeMetricFamily("finetune_jobs", "FineTuneJobs by phase.", labels=["phase"])
-        tally = Tally(self._list_phases())
-        for phase in get_args(Phase):
-            family.add_metric([phase], tally[phase])
-        return [family]

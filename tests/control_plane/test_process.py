@@ -150,46 +150,6 @@ async def test_event_whose_answer_got_lost_is_said_once(carried_out: bool) -> No
     assert "series" not in written
 
 
-METRIC_NAMES = {
-    "controller_runtime_reconcile_total",
-    "controller_runtime_reconcile_time_seconds",
-    "workqueue_depth",
-    "workqueue_adds_total",
-    "workqueue_retries_total",
-    "workqueue_queue_duration_seconds",
-    "workqueue_work_duration_seconds",
-    "rest_client_requests_total",
-    "leader_election_master_status",
-    "finetune_jobs",
-    "process_cpu_seconds_total",
-    "process_max_fds",
-    "process_open_fds",
-    "process_resident_memory_bytes",
-    "process_start_time_seconds",
-    "process_virtual_memory_bytes",
-}
-
-
-def test_names_of_metrics_are_a_promise() -> None:
-    metrics = Metrics()
-    metrics.follow(lambda: ["Running", "Running"], lambda: True, "lease")
-    metrics.added(1)
-    metrics.taken(0, 0.1)
-    metrics.retried()
-    metrics.reconciled("success", 0.1)
-    text = metrics.render().decode()
-    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    assert {name for name in families if not name.endswith("_created")} == METRIC_NAMES
-    for line in (
-        'controller_runtime_reconcile_total{controller="finetunejob",result="success"} 1.0',
-        'workqueue_adds_total{name="finetunejob"} 1.0',
-        'leader_election_master_status{name="lease"} 1.0',
-        'finetune_jobs{phase="Running"} 2.0',
-        'finetune_jobs{phase="Failed"} 0.0',
-    ):
-        assert line in text
-
-
 async def test_requests_are_counted_by_code_and_method() -> None:
     metrics, port = Metrics(), find_port()
     async with (

@@ -12,7 +12,7 @@ from finetune_contract.status import AttemptsFolded, AttemptStatus, EndedAttempt
 from finetune_operator.plan.attempts import LIMIT, AttemptEnd, begin_attempt, close_attempt, note_steps
 from finetune_operator.plan.lifecycle import decide
 from finetune_operator.plan.times import format_time
-from finetune_operator.plan.usage import count_ended, count_usage, measure_lost_seconds
+from finetune_operator.plan.usage import count_usage, measure_lost_seconds
 from tests.control_plane.make import (
     LATER,
     NOW,
@@ -113,12 +113,6 @@ def test_folded_attempts_stay_in_the_sums() -> None:
     )
     usage = count_usage(status, SPEC, NOW + 9999).usage
     assert (usage.held_seconds, usage.training_seconds, usage.lost_seconds) == (23 * 50.0, 23 * 40.0, 22 * 20.0)
-    assert [(each.reason, each.count) for each in count_ended(status)] == [("CodeCrash", 11), ("PodLost", 12)]
-
-
-def test_attempt_under_way_has_not_ended_in_any_way() -> None:
-    status = FineTuneJobStatus(attempts=(make_attempt(1, 0, 1, 1.0, end_time=None, reason="Suspended"),))
-    assert count_ended(status) == ()
 
 
 def test_agent_that_carries_the_former_attempts_figures_is_not_believed() -> None:

@@ -64,12 +64,6 @@ def fold_attempts(
     return folded
 
 
-def count_ended(status: FineTuneJobStatus) -> tuple[EndedAttempts, ...]:
-    """How many attempts ended how, over the job's whole life."""
-    folded = status.attempts_folded.ended if status.attempts_folded else ()
-    return _add_ended(folded, [attempt for attempt in status.attempts if attempt.end_time is not None])
-
-
 def _fold(folded: AttemptsFolded, oldest: AttemptStatus, lost_seconds: float, spec: FineTuneJobSpec) -> AttemptsFolded:
     closed = parse_time(oldest.start_time)
     return AttemptsFolded(
