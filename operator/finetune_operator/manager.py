@@ -59,7 +59,7 @@ class Manager:
         cluster.limit_writes(self._elector.seconds_left)
         self._reconciler = Reconciler(
             cluster,
-            Recorder(cluster, settings.identity),
+            Recorder(cluster, settings.identity, metrics.said),
             Caches(self.jobs, self.pods, self.configs, self.agents),
             settings.trainer,
             may_write=self._elector.is_leading,
@@ -139,7 +139,8 @@ class Manager:
             for key in self.jobs.find_ghosts(page, scope):
                 self._drop(key)
             await asyncio.gather(*(self._refresh(key) for key in self.jobs.find_outdated(page)))
-        for key in self.jobs.keys():
+        keys = self.jobs.keys()
+        for key in keys:
             self.queue.add(key)
 
     async def _resync(self) -> None:
@@ -254,6 +255,4 @@ class Manager:
 
 
 def _describe(informer: Informer[Any]) -> Source:
-    return Source(
-        informer.resource, len(informer), informer.synced.is_set(), informer.silent_seconds, informer.trouble
-    )
+    return Source(informer.resource, len(informer), informer.synced.is_set(), informer.silent_seconds, informer.trouble)

@@ -17,7 +17,9 @@ from prometheus_client import (
     generate_latest,
 )
 
+from finetune_operator.health import Source
 from finetune_operator.job_series import JobDigest, JobSeries
+from finetune_operator.process_series import ProcessSeries
 
 CONTROLLER: Final = "finetunejob"
 _BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -53,6 +55,7 @@ class Metrics:
         self._requests = Counter(
             "rest_client_requests", "Requests to the API server.", ["code", "method"], registry=registry
         )
+        self._events = Counter("finetune_events", "Kubernetes events written.", ["type", "reason"], registry=registry)
         self._leader = Gauge("leader_election_master_status", "1: this replica leads.", ["name"], registry=registry)
 
     def follow(
@@ -61,6 +64,10 @@ class Metrics:
         """Ask for the jobs and for leadership whenever the metrics are read."""
         self._leader.labels(lease).set_function(lambda: float(is_leading()))
         self._registry.register(JobSeries(list_digests, is_leading))
+
+    def watch_process(self, list_sources: Callable[[], Iterable[Source]], lag: Callable[[], float]) -> None:
+        """Ask for the caches and the event loop whenever the metrics are read."""
+        self._registry.register(ProcessSeries(list_sources, lag))
 
     def render(self) -> bytes:
         """The metrics in Prometheus' text format."""
@@ -85,6 +92,10 @@ class Metrics:
     def retried(self) -> None:
         """A key comes back after an error."""
         self._retries.labels(CONTROLLER).inc()
+
+    def said(self, type_: str, reason: str) -> None:
+        """An event was written."""
+        self._events.labels(type_, reason).inc()
 
     def make_trace(self) -> aiohttp.TraceConfig:
         """Counts the requests of a session."""

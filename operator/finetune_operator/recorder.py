@@ -1,6 +1,6 @@
 """Writes events (events.k8s.io/v1). The same event of the same job is one object with a series, also after a restart.
 
-Events are a courtesy: one that cannot be written, twice, is logged and dropped.
+Events are a courtesy: one that cannot be written, twice, is logged and dropped, and so is what a job says too often.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections import Counter
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from finetune_contract import names
 from finetune_operator.clients.cluster import EVENTS, Resource
@@ -22,6 +24,14 @@ NOTE_LENGTH: Final = 1024
 """Kubernetes' own limit."""
 TIMEOUT_SECONDS: Final = 3.0
 """The job waits meanwhile."""
+BURST: Final = 10
+"""Events of one reason that a job may say at once."""
+AGAIN_SECONDS: Final = 300.0
+"""After these, one more every so often: checkpoints and restarts come without an end."""
+REMEMBERED: Final = 10_000
+"""Jobs and events of which something is remembered; what is forgotten was long ago."""
+K = TypeVar("K")
+V = TypeVar("V")
 log = logging.getLogger(__name__)
 
 
@@ -47,12 +57,23 @@ class EventStore(Protocol):
 class Recorder:
     """Speaks for this replica."""
 
-    def __init__(self, store: EventStore, identity: str) -> None:
-        self._store, self._identity = store, identity
-        self._counts: Counter[Key] = Counter()
+    def __init__(
+        self,
+        store: EventStore,
+        identity: str,
+        count: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`count` is told type and reason of each event that was written."""
+        self._store, self._identity, self._count, self._clock = store, identity, count, clock
+        self._counts: _Memory[str, int] = _Memory()
+        self._allowances: _Memory[tuple[str, str], tuple[float, float]] = _Memory()
 
     async def record(self, key: Key, uid: str, event: Event) -> None:
         """Write one event about a job."""
+        if not self._may_say(uid, event.reason):
+            log.debug("event not written: too many of them", extra=_name(key, event))
+            return
         manifest = make_event(key, uid, event, self._identity, _now())
         try:
             try:
@@ -60,7 +81,17 @@ class Recorder:
             except UnavailableError:
                 await self._write_again(manifest)
         except ClusterError as error:
-            log.warning("event not written", extra={"job": str(key), "reason": event.reason, "error": str(error)})
+            log.warning("event not written", extra={**_name(key, event), "error": str(error)})
+        else:
+            self._count(event.type, event.reason)
+
+    def _may_say(self, uid: str, reason: str) -> bool:
+        """Take one from what the job may still say of this."""
+        now = self._clock()
+        left, at = self._allowances.get((uid, reason), (float(BURST), now))
+        left = min(float(BURST), left + (now - at) / AGAIN_SECONDS)
+        self._allowances.put((uid, reason), (left - 1.0 if left >= 1.0 else left, now))
+        return left >= 1.0
 
     async def _write(self, manifest: dict[str, Any]) -> None:
         metadata = manifest["metadata"]
@@ -76,9 +107,26 @@ class Recorder:
 
     async def _extend(self, key: Key) -> None:
         """The event is there already. Counted since this process began, so that no right to read events is needed."""
-        self._counts[key] += 1
-        series = {"count": 1 + self._counts[key], "lastObservedTime": _now()}
+        count = self._counts.get(str(key), 1) + 1
+        self._counts.put(str(key), count)
+        series = {"count": count, "lastObservedTime": _now()}
         await self._store.merge(EVENTS, key, {"series": series}, timeout=TIMEOUT_SECONDS)
+
+
+class _Memory(Generic[K, V]):
+    """The last so many things by key, so that no operator grows by the jobs that it has ever seen."""
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[K, V] = OrderedDict()
+
+    def get(self, key: K, default: V) -> V:
+        return self._values.get(key, default)
+
+    def put(self, key: K, value: V) -> None:
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > REMEMBERED:
+            self._values.popitem(last=False)
 
 
 def make_event(key: Key, uid: str, event: Event, identity: str, moment: str) -> dict[str, Any]:
@@ -103,6 +151,10 @@ def make_event(key: Key, uid: str, event: Event, identity: str, moment: str) -> 
         "reportingController": f"{names.GROUP}/{names.MANAGED_BY}",
         "reportingInstance": identity[:128],
     }
+
+
+def _name(key: Key, event: Event) -> dict[str, str]:
+    return {"namespace": key.namespace, "job": key.name, "reason": event.reason}
 
 
 def _now() -> str:

@@ -1,29 +1,19 @@
-"""The small parts around the process: settings, errors, metrics, HTTP, events."""
+"""The small parts around the process: settings, errors, metrics, HTTP."""
 
 from __future__ import annotations
 
 import aiohttp
 import pytest
 
-from finetune_contract import names
 from finetune_operator import errors
-from finetune_operator.clients.cluster import EVENTS, JOBS
-from finetune_operator.errors import SettingsError, UnavailableError, map_status
+from finetune_operator.clients.cluster import JOBS
+from finetune_operator.errors import SettingsError, map_status
 from finetune_operator.metrics import Metrics
-from finetune_operator.plan.events import Event
 from finetune_operator.plan.objects.defaults import TrainerDefaults
-from finetune_operator.recorder import Recorder, make_event
 from finetune_operator.servers import answer_check, serve
 from finetune_operator.settings import Settings, read_settings
-from finetune_operator.snapshot import Key
 from finetune_operator.version import VERSION
-from tests.control_plane.faults import FakeCluster
 from tests.control_plane.kubelet import find_port
-from tests.control_plane.make import UID
-
-KEY = Key("ml", "spam")
-EVENT = Event("Warning", "PodLost", "Failed", "a pod was lost")
-MOMENT = "2027-01-15T08:00:00.000000Z"
 
 
 def test_settings_of_an_installation_are_read() -> None:
@@ -98,58 +88,6 @@ def test_paths_of_resources() -> None:
     assert JOBS.path("ml", "spam", "status") == "/apis/finetune.dev/v1alpha1/namespaces/ml/finetunejobs/spam/status"
 
 
-def test_event_is_about_its_job() -> None:
-    manifest = make_event(KEY, UID, EVENT, "operator-1", MOMENT)
-    name = manifest["metadata"].pop("name")
-    assert name.startswith("spam.")
-    assert manifest == {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {"namespace": "ml"},
-        "regarding": {
-            "apiVersion": names.API_VERSION,
-            "kind": names.KIND,
-            "name": "spam",
-            "namespace": "ml",
-            "uid": UID,
-        },
-        "type": "Warning",
-        "reason": "PodLost",
-        "action": "Failed",
-        "note": "a pod was lost",
-        "eventTime": MOMENT,
-        "reportingController": "finetune.dev/finetune-operator",
-        "reportingInstance": "operator-1",
-    }
-
-
-async def test_same_event_again_becomes_a_series_of_one_object() -> None:
-    cluster = FakeCluster()
-    recorder = Recorder(cluster, "operator-1")
-    for _ in range(3):
-        await recorder.record(KEY, UID, EVENT)
-    events = [value for (plural, _), value in cluster.objects.items() if plural == EVENTS.plural]
-    assert [event["series"]["count"] for event in events] == [3]
-
-
-async def test_event_that_cannot_be_written_stops_nothing() -> None:
-    cluster = FakeCluster()
-    cluster.failures = [UnavailableError("away"), UnavailableError("away")]
-    await Recorder(cluster, "operator-1").record(KEY, UID, EVENT)
-    assert cluster.objects == {}
-
-
-@pytest.mark.parametrize("carried_out", [False, True])
-async def test_event_whose_answer_got_lost_is_said_once(carried_out: bool) -> None:
-    cluster = FakeCluster()
-    if carried_out:
-        cluster.store(EVENTS, make_event(KEY, UID, EVENT, "operator-1", MOMENT))
-    cluster.failures = [UnavailableError("reset")]
-    await Recorder(cluster, "operator-1").record(KEY, UID, EVENT)
-    (written,) = cluster.objects.values()
-    assert "series" not in written
-
-
 async def test_requests_are_counted_by_code_and_method() -> None:
     metrics, port = Metrics(), find_port()
     async with (
@@ -169,7 +107,7 @@ async def test_requests_are_counted_by_code_and_method() -> None:
 async def test_probe_says_what_is_wrong(wrong: str | None, answer: tuple[int, str]) -> None:
     port = find_port()
     async with (
-        serve(port, {"/healthz": answer_check(lambda: wrong)}),
+        serve(port, {"/healthz": answer_check("alive", lambda: wrong)}),
         aiohttp.ClientSession() as session,
         session.get(f"http://127.0.0.1:{port}/healthz") as response,
     ):
