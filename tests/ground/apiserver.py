@@ -25,7 +25,7 @@ def session_folder() -> Path:
 def start_alone(folder: Path) -> ControlPlane:
     """Start a control plane on free ports."""
     stop_orphans(folder.parent)
-    port, etcd_port, etcd_peer_port = free_ports(3)
+    port, etcd_port, etcd_peer_port, scheduler_port = free_ports(4)
     plane = ControlPlane(
         folder=folder,
         address=IPv4Address("127.0.0.1"),
@@ -34,6 +34,7 @@ def start_alone(folder: Path) -> ControlPlane:
         port=port,
         etcd_port=etcd_port,
         etcd_peer_port=etcd_peer_port,
+        scheduler_port=scheduler_port,
     )
     start_api_server(plane, alone=True)
     return plane
