@@ -24,13 +24,16 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     metrics = Metrics()
     cluster = await Cluster.connect(metrics.make_trace(), settings.identity)
     manager = Manager(settings, cluster, metrics)
-    probes = {"/healthz": answer_check(manager.check_alive), "/readyz": answer_check(manager.check_ready)}
+    probes = {
+        "/healthz": answer_check("alive", manager.check_alive),
+        "/readyz": answer_check("ready", manager.check_ready),
+    }
     try:
         async with (
             serve(settings.metrics_port, {"/metrics": lambda: (200, metrics.render())}),
             serve(settings.probe_port, probes),
         ):
-            await _run_parts(manager, make_registry(cluster, manager.see), settings, stop)
+            await _run_parts(manager, make_registry(cluster, manager.see, manager.hear), settings, stop)
     finally:
         await cluster.close()
 

@@ -20,6 +20,7 @@ OperatorRegistry = kopf.OperatorRegistry
 
 RETRIES: Final = (1, 1, 2, 3, 5, 8, 13, 21, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30, 30)
 """Seconds between kopf's attempts to reach the API server; after the last it gives up, and so does the process."""
+WATCH_SECONDS: Final = 300
 
 See = Callable[[str | None, Mapping[str, Any]], None]
 """Takes a watch event's type (None: listed) and the job's body."""
@@ -33,13 +34,13 @@ def configure_logging(level: str) -> None:
         logging.getLogger("kopf.objects").setLevel(logging.WARNING)
 
 
-def make_registry(cluster: Cluster, see: See) -> OperatorRegistry:
-    """All handlers."""
+def make_registry(cluster: Cluster, see: See, hear: Callable[[], None]) -> OperatorRegistry:
+    """All handlers; `hear` is told whenever the API server answers kopf."""
     registry = OperatorRegistry()
 
     @kopf.on.login(registry=registry, id="login")
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return kopf.AiohttpSession(server=cluster.server, aiohttp_session=await cluster.open_session())
+        return kopf.AiohttpSession(server=cluster.server, aiohttp_session=await cluster.open_session(hear))
 
     @kopf.on.startup(registry=registry, id="configure")
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -47,6 +48,8 @@ def make_registry(cluster: Cluster, see: See) -> OperatorRegistry:
         settings.scanning.disabled = True
         settings.peering.standalone = True
         settings.networking.error_backoffs = RETRIES
+        # Bookmarks are kopf's own: only that a watch is opened anew shows us that one lives.
+        settings.watching.server_timeout = WATCH_SECONDS
         # Each seen object holds a task as long as its queue idles.
         settings.queueing.idle_timeout = 0.5
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+log = logging.getLogger(__name__)
 Check = Callable[[], str | None]
 """None where all is well, else what is wrong."""
 
@@ -26,11 +29,20 @@ async def serve(port: int, routes: dict[str, Callable[[], tuple[int, bytes]]]) -
         await runner.cleanup()
 
 
-def answer_check(check: Check) -> Callable[[], tuple[int, bytes]]:
-    """200 where all is well, 503 with the reason where not."""
+def answer_check(name: str, check: Check) -> Callable[[], tuple[int, bytes]]:
+    """200 where all is well, 503 with the reason where not; the log has each change of mind once."""
+    said: list[str | None] = [None]
 
     def answer() -> tuple[int, bytes]:
         wrong = check()
+        # Numbers grow while the reason stays.
+        reason = None if wrong is None else re.sub(r"\d+", "", wrong)
+        if reason != said[0]:
+            if wrong is None:
+                log.info("%s again", name)
+            else:
+                log.warning("not %s: %s", name, wrong)
+            said[0] = reason
         return (200, b"ok\n") if wrong is None else (503, f"{wrong}\n".encode())
 
     return answer

@@ -9,7 +9,9 @@ from typing import Any, cast
 
 import pytest
 
+from finetune_operator import health
 from finetune_operator import manager as manager_module
+from finetune_operator import start as start_module
 from finetune_operator.clients.cluster import JOBS, LEASES, PODS, Cluster
 from finetune_operator.errors import ForbiddenError, NotFoundError, UnavailableError
 from finetune_operator.manager import LEASE_NAME, Manager
@@ -63,7 +65,7 @@ def has_pod(cluster: FakeCluster, job: str) -> bool:
 
 @pytest.fixture(autouse=True)
 def _retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manager_module, "START_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(start_module, "RETRY_SECONDS", 0.001)
 
 
 async def test_jobs_that_were_there_before_are_reconciled() -> None:
@@ -218,10 +220,11 @@ async def test_silence_of_the_api_server_and_a_stuck_queue_are_unhealthy(monkeyp
     async with running(manager):
         await until(lambda: manager.check_ready() is None)
         await until(manager._elector.is_leading)
-        monkeypatch.setattr(manager_module, "STUCK_SECONDS", -1.0)
-        assert manager.check_alive() == "a job has waited for -1 s"
-        monkeypatch.setattr(manager_module, "SILENT_SECONDS", -1.0)
-        assert manager.check_alive() == "nothing heard of the API server for -1 s"
+        monkeypatch.setattr(health, "SILENT_SECONDS", -1.0)
+        assert manager.check_alive() == "nothing was heard of finetunejobs for 0 s"
+        await until(lambda: bool(manager._workers))
+        monkeypatch.setattr(health, "STUCK_SECONDS", -1.0)
+        assert manager.check_alive() == "a job has waited for 0 s to be looked at"
 
 
 async def test_changes_of_pods_wake_their_job() -> None:
@@ -237,3 +240,54 @@ async def test_changes_of_pods_wake_their_job() -> None:
         assert manager.pods.get(key) is not None
         cluster.remove(PODS, key)
         await until(lambda: has_pod(cluster, "a"))
+
+
+async def test_new_leader_reads_what_its_watch_has_not_brought_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster()
+    lease = {"metadata": {"name": LEASE_NAME, "namespace": "default"}}
+    held = {"holderIdentity": "other", "leaseDurationSeconds": 3600, "renewTime": "now"}
+    cluster.store(LEASES, lease | {"spec": held})
+    store_job(cluster, "old")
+    store_job(cluster, "gone")
+    manager = make_manager(cluster)
+    async with running(manager):
+        await until(lambda: manager.check_ready() is None)
+        store_job(cluster, "unseen")
+        cluster.remove(JOBS, Key("ml", "gone"))
+        cluster.calls.clear()
+        given = cluster.objects["leases", Key("default", LEASE_NAME)]
+        cluster.store(LEASES, given | {"spec": {"holderIdentity": ""}})
+        await until(lambda: has_pod(cluster, "old") and has_pod(cluster, "unseen"))
+        assert sorted(manager.jobs.keys()) == [Key("ml", "old"), Key("ml", "unseen")]
+        assert [call for call in cluster.calls if "list" in call] == ["list metadata finetunejobs"]
+
+
+async def test_time_as_a_follower_is_no_time_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster()
+    manager = make_manager(cluster)
+    store_job(cluster, "a")
+    await manager._resync()
+    (key,) = manager.queue._dirty
+    manager.queue._dirty[key] -= 3600.0
+    assert manager.queue.oldest_seconds > 3600.0
+    assert manager.check_alive() is None
+    manager.queue.count_waiting_from_now()
+    assert manager.queue.oldest_seconds < 60.0
+
+
+async def test_caches_are_counted_and_their_age_is_known() -> None:
+    cluster = FakeCluster()
+    store_job(cluster, "a")
+    metrics = Metrics()
+    manager = Manager(Settings(workers=2, identity="test"), cast("Cluster", cluster), metrics)
+    async with running(manager):
+        await until(lambda: has_pod(cluster, "a"))
+        text = metrics.render().decode()
+    held = [line for line in text.splitlines() if line.startswith("finetune_informer_objects")]
+    assert held == [
+        'finetune_informer_objects{resource="finetunejobs"} 1.0',
+        'finetune_informer_objects{resource="pods"} 1.0',
+        'finetune_informer_objects{resource="configmaps"} 1.0',
+    ]
+    ages = [line for line in text.splitlines() if line.startswith("finetune_informer_age_seconds")]
+    assert [float(line.split()[1]) < 60 for line in ages] == [True, True, True]

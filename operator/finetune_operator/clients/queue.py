@@ -49,7 +49,8 @@ class WorkQueue(Generic[K]):
     @property
     def oldest_seconds(self) -> float:
         """How long the longest waiting key has waited."""
-        return time.monotonic() - min((self._dirty[key] for key in self._waiting), default=time.monotonic())
+        now = time.monotonic()
+        return now - min((self._dirty[key] for key in self._waiting), default=now)
 
     def add(self, key: K) -> None:
         """Have the key handled; at once if nobody works on it, else afterwards."""
@@ -109,6 +110,10 @@ class WorkQueue(Generic[K]):
         self._processing.discard(key)
         if key in self._dirty:
             self._push(key)
+
+    def count_waiting_from_now(self) -> None:
+        """What waits has waited for nobody so far."""
+        self._dirty = dict.fromkeys(self._dirty, time.monotonic())
 
     def close(self) -> None:
         """Nothing is handed out any more; what was handed out may be finished."""
