@@ -139,6 +139,7 @@ async def test_metadata_alone_says_who_exists_in_which_version(cluster: Cluster)
     assert "data" not in found
     assert page.position >= int(created["metadata"]["resourceVersion"])
     await cluster.delete(CONFIG_MAPS, Key("default", name))
+    assert (await cluster.list_metadata(CONFIG_MAPS, f"none-{name}")).items == []
 
 
 async def test_administrator_may_do_everything(cluster: Cluster) -> None:

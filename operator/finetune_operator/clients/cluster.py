@@ -53,6 +53,7 @@ class Resource(NamedTuple):
 JOBS: Final = Resource(f"/apis/{names.API_VERSION}", names.PLURAL)
 PODS: Final = Resource("/api/v1", "pods")
 CONFIG_MAPS: Final = Resource("/api/v1", "configmaps")
+NETWORK_POLICIES: Final = Resource("/apis/networking.k8s.io/v1", "networkpolicies")
 EVENTS: Final = Resource("/apis/events.k8s.io/v1", "events")
 LEASES: Final = Resource("/apis/coordination.k8s.io/v1", "leases")
 
@@ -133,7 +134,8 @@ class Cluster:
     async def list_metadata(self, resource: Resource, namespace: str | None) -> Page:
         """All objects without spec and status: who exists, in which version."""
         answer = await self._request("GET", resource.path(namespace), accept=_METADATA)
-        return Page(answer["items"], int(answer["metadata"]["resourceVersion"]), "")
+        # An empty list of these is null.
+        return Page(answer["items"] or [], int(answer["metadata"]["resourceVersion"]), "")
 
     async def is_allowed(self, verb: str, resource: Resource, namespace: str | None, subresource: str = "") -> bool:
         """Whether the API server would let us do this: a question, although it is posted."""
