@@ -29,6 +29,7 @@ check: venv ## Format, lint, types, import rules, generated files, frozen surfac
 	$(VENV)/mypy
 	$(VENV)/lint-imports
 	$(VENV)/python -m finetune_contract.schema --check
+	$(VENV)/python -m charts.dashboards --check
 	$(if $(SURFACE),$(VENV)/pytest -q $(SURFACE))
 
 test: packages venv cluster images ## All tests, with all that they need: a real cluster, images, an S3 server
@@ -61,8 +62,9 @@ matrix: venv ## The full matrices: every world size, ZeRO stage and strategy, re
 bench: venv ## Measure overheads against bare training loops
 	$(VENV)/python -m tests.bench
 
-generate: venv ## Write the generated files: CRDs, the chart's copy, the reference
-	$(VENV)/python -m finetune_contract.schema
+generate: venv ## Write the generated files: CRDs, the chart's copy, the reference, the dashboards
+	$(VENV)/python -m finetune_contract.schema --write
+	$(VENV)/python -m charts.dashboards --write
 
 clean: ## Stop the cluster; drop its images, the environment and all caches of tools (not the shared cache)
 	$(GROUND).cluster down --purge

@@ -19,16 +19,10 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 from charts.dashboards.panels import SOURCE
+from charts.dashboards.titles import BOARDS
 
 TAG: Final = "finetune-operator"
 ANY: Final = ".+"
-BOARDS: Final[Mapping[str, str]] = {
-    "finetune-jobs": "FineTune / Jobs",
-    "finetune-job": "FineTune / Job",
-    "finetune-fleet": "FineTune / Fleet",
-    "finetune-operator": "FineTune / Operator",
-}
-"""Titles by uid, in the order of the links. A uid is part of links and bookmarks: it never changes."""
 
 
 def choose_source() -> dashboard.DatasourceVariable:

@@ -109,7 +109,7 @@ def _reconciling() -> list[Any]:
             Query(quantile(0.99, seconds, RECONCILES), "99 %"),
         ),
         curve(
-            "Keys that wait",
+            "Depth of the queue",
             "Depth of the work queue, by replica; only the leader's can grow.",
             "none",
             Query(pick("workqueue_depth", QUEUE), "{{instance}}"),

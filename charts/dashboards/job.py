@@ -326,7 +326,7 @@ def _time() -> list[Any]:
             colours={"lost steps": RED},
         ),
         curve(
-            "Goodput",
+            "Goodput over time",
             "job: over all attempts, from the status. node: an agent's own, over its pod's life.",
             "percentunit",
             Query(_of_job("finetune_job_goodput_ratio"), "job"),
@@ -348,7 +348,7 @@ def _storage() -> list[Any]:
             stacked=True,
         ),
         curve(
-            "Checkpoint age",
+            "Age of the newest checkpoint",
             "Since an agent last saw a checkpoint verified. A line that only rises: checkpoints do not get through.",
             "s",
             Query(f"time() - {_of_job('finetune_checkpoint_timestamp_seconds')}", "age"),

@@ -59,7 +59,7 @@ def _by_queue(where: str) -> str:
 
 def _now() -> list[Any]:
     return [
-        figure("Jobs", "FineTuneJobs that exist.", "none", _count(ANY)),
+        figure("All jobs", "FineTuneJobs that exist.", "none", _count(ANY)),
         figure(
             "At work",
             "Jobs that train, evaluate or publish.",
@@ -93,7 +93,7 @@ def _now() -> list[Any]:
 def _table() -> Any:
     gpu_seconds = each_job("finetune_job_gpu_seconds_total", QUEUED)
     return listing(
-        "Jobs",
+        "FineTuneJobs",
         "One line a job, as its status says. Click a name for the job's own dashboard.",
         Column(
             "Job",

@@ -1,4 +1,4 @@
-"""Every query of the chart's dashboards, as Grafana would send it: for tests that parse them and tests that run them."""
+"""Every query of the chart's dashboards, as Grafana sends it: for tests that parse them and tests that run them."""
 
 from __future__ import annotations
 
