@@ -22,10 +22,16 @@ LABEL_NODE_INDEX: Final = f"{GROUP}/node-index"
 LABEL_INCARNATION: Final = f"{GROUP}/incarnation"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "finetune-operator"
+LABEL_NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"  # set by Kubernetes itself on every namespace
 LABEL_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 ANNOTATION_ATTEMPT: Final = f"{GROUP}/attempt"
 ANNOTATION_STOP: Final = f"{GROUP}/stop"
 ANNOTATION_FINISH: Final = f"{GROUP}/finish"
+
+# Annotations by which a Prometheus without the prometheus-operator finds what to scrape.
+ANNOTATION_SCRAPE: Final = "prometheus.io/scrape"
+ANNOTATION_SCRAPE_PORT: Final = "prometheus.io/port"
+ANNOTATION_SCRAPE_PATH: Final = "prometheus.io/path"
 
 ROLE_TRAINER: Final = "trainer"
 ROLE_PREPARE: Final = "prepare"
@@ -45,6 +51,7 @@ ENV_PORT: Final = "FINETUNE_PORT"
 ENV_POD_IP: Final = "FINETUNE_POD_IP"
 ENV_NODE_NAME: Final = "FINETUNE_NODE_NAME"
 ENV_TERMINATION_LOG: Final = "FINETUNE_TERMINATION_LOG"
+ENV_LOG_FORMAT: Final = "FINETUNE_LOG_FORMAT"
 RESERVED_ENV_PREFIX: Final = "FINETUNE_"
 RUN_CONFIG_DIR: Final = "/etc/finetune/run"
 RUN_CONFIG_FILE: Final = "run.json"
@@ -156,6 +163,11 @@ def pod_name(job: str, uid: str, role: str, node_index: int, incarnation: int) -
 def config_map_name(job: str, uid: str) -> str:
     """Name of the ConfigMap that holds the resolved RunConfig."""
     return object_name(job, uid, "run")
+
+
+def network_policy_name(job: str, uid: str) -> str:
+    """Name of the NetworkPolicy of a job's pods."""
+    return object_name(job, uid, "network")
 
 
 def master_port(attempt: int) -> int:

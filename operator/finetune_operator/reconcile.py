@@ -15,7 +15,7 @@ from finetune_contract import names
 from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.actions import Actions, Annotate
 from finetune_operator.clients.agents import Agents
-from finetune_operator.clients.cluster import CONFIG_MAPS, JOBS, PODS, Resource
+from finetune_operator.clients.cluster import CONFIG_MAPS, JOBS, NETWORK_POLICIES, PODS, Resource
 from finetune_operator.clients.informers import InformerSet
 from finetune_operator.errors import (
     ConflictError,
@@ -134,7 +134,8 @@ class Reconciler:
             except (ForbiddenError, InvalidError, ForeignError) as error:
                 log.warning("object refused", extra={"object": manifest["metadata"]["name"], "error": str(error)})
                 return Rejection(str(error), final=isinstance(error, InvalidError))
-            cache.put(created)
+            if cache is not None:
+                cache.put(created)
         return None
 
     async def _create_once(self, resource: Resource, uid: str, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -148,10 +149,14 @@ class Reconciler:
                 raise ForeignError(f"{key.name} exists and is not this job's: delete it") from error
             return known
 
-    def _find_home(self, manifest: dict[str, Any]) -> tuple[Resource, InformerSet[Pod] | InformerSet[Owned]]:
-        if manifest["kind"] == "Pod":
-            return PODS, self._caches.pods
-        return CONFIG_MAPS, self._caches.configs
+    def _find_home(self, manifest: dict[str, Any]) -> tuple[Resource, InformerSet[Pod] | InformerSet[Owned] | None]:
+        """Where an object lies, and where it is kept; a NetworkPolicy is there where the ConfigMap is."""
+        homes: dict[str, tuple[Resource, InformerSet[Pod] | InformerSet[Owned] | None]] = {
+            "Pod": (PODS, self._caches.pods),
+            "ConfigMap": (CONFIG_MAPS, self._caches.configs),
+            "NetworkPolicy": (NETWORK_POLICIES, None),
+        }
+        return homes[manifest["kind"]]
 
     async def _write(self, snapshot: Snapshot, body: dict[str, Any], actions: Actions) -> None:
         """Status, annotations, deletions, events: in this order, so that what is told stands in the status first."""

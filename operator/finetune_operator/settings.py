@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from finetune_contract import names
 from finetune_operator.errors import SettingsError
-from finetune_operator.plan.objects.defaults import TrainerDefaults
+from finetune_operator.plan.objects.defaults import NetworkAccess, TrainerDefaults
 
 PREFIX: Final = "FINETUNE_OPERATOR_"
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -49,6 +50,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         **({"image": image} if image else {}),
         image_pull_policy=read.get(f"{PREFIX}TRAINER_IMAGE_PULL_POLICY") or None,
         service_account=read.get(f"{PREFIX}TRAINER_SERVICE_ACCOUNT") or None,
+        network=_read_network(read),
     )
     namespaces = read.get(f"{PREFIX}WATCH_NAMESPACES", "").split(",")
     return Settings(
@@ -62,6 +64,36 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         metrics_port=_read_number(read, "METRICS_PORT", 8080),
         probe_port=_read_number(read, "PROBE_PORT", 8081),
     )
+
+
+def _read_network(read: Mapping[str, str]) -> NetworkAccess | None:
+    if not _read_switch(read, "NETWORK_POLICY"):
+        return None
+    labels = _read_json(read, "POD_LABELS", "{}")
+    if not isinstance(labels, dict) or not labels:
+        raise SettingsError(
+            f"{PREFIX}POD_LABELS is {labels}: write the labels of the operator's pods as a JSON object, since"
+            f" {PREFIX}NETWORK_POLICY is true"
+        )
+    peers = _read_json(read, "NETWORK_POLICY_PEERS", "[]")
+    if not isinstance(peers, list) or not all(isinstance(peer, dict) for peer in peers):
+        raise SettingsError(f"{PREFIX}NETWORK_POLICY_PEERS is {peers}: write a JSON list of NetworkPolicyPeers")
+    return NetworkAccess(read.get("POD_NAMESPACE") or "default", labels, tuple(peers))
+
+
+def _read_switch(read: Mapping[str, str], name: str) -> bool:
+    text = (read.get(f"{PREFIX}{name}") or "false").lower()
+    if text not in ("true", "false"):
+        raise SettingsError(f"{PREFIX}{name} is {text}: write true or false")
+    return text == "true"
+
+
+def _read_json(read: Mapping[str, str], name: str, default: str) -> Any:
+    text = read.get(f"{PREFIX}{name}") or default
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}{name} is no JSON ({error}): {text}") from error
 
 
 def _read_level(read: Mapping[str, str]) -> str:

@@ -32,7 +32,11 @@ def agent_port() -> int:
 @pytest.fixture(scope="module")
 def operator(server: Server, agent_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """Return a running operator that leads."""
-    variables = {"FINETUNE_OPERATOR_AGENT_PORT": str(agent_port)}
+    variables = {
+        "FINETUNE_OPERATOR_AGENT_PORT": str(agent_port),
+        "FINETUNE_OPERATOR_NETWORK_POLICY": "true",
+        "FINETUNE_OPERATOR_POD_LABELS": '{"app.kubernetes.io/name": "finetune-operator"}',
+    }
     with run_operator(server, tmp_path_factory.mktemp("operator"), "first", **variables) as operator:
         yield operator
 

@@ -13,6 +13,7 @@ from finetune_operator.actions import Actions, Annotate
 from finetune_operator.plan.conditions import find_condition
 from finetune_operator.plan.events import Event
 from finetune_operator.plan.lifecycle import decide
+from finetune_operator.plan.objects.defaults import NetworkAccess, TrainerDefaults
 from finetune_operator.snapshot import Rejection, Snapshot
 from tests.control_plane.make import (
     NOW,
@@ -47,6 +48,17 @@ def test_new_job_gets_its_config_and_all_pods_at_once() -> None:
     assert actions.status.observed_generation == 1
     assert actions.events == (Event("Normal", "PodsCreated", "CreatePods", "Created 2 trainer pods."),)
     assert actions.annotate == ()
+
+
+def test_network_policy_is_made_once_before_the_config_that_stands_for_it() -> None:
+    defaults = TrainerDefaults(network=NetworkAccess("system", {"app": "operator"}))
+    snapshot = make_snapshot(defaults=defaults)
+    assert list_created(decide(snapshot, NOW)) == [
+        "NetworkPolicy/spam-0a1b2-network",
+        "ConfigMap/spam-0a1b2-run",
+        "Pod/spam-0a1b2-0-0",
+    ]
+    assert asks_for_nothing(decide(step(snapshot, NOW), NOW))
 
 
 def test_only_the_missing_pod_is_created() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from finetune_contract.run import RunConfig
 from finetune_operator.plan.objects.config import make_config_map
-from finetune_operator.plan.objects.defaults import TrainerDefaults
+from finetune_operator.plan.objects.defaults import NetworkAccess, TrainerDefaults
+from finetune_operator.plan.objects.network_policy import make_network_policy
 from finetune_operator.plan.objects.pod import make_pod
 from finetune_operator.plan.resolve import build_run_config, resolve
 from tests.control_plane.make import UID, make_accepted_job
@@ -25,6 +26,8 @@ LABELS = {
     "finetune.dev/job": "spam",
     "finetune.dev/job-uid": UID,
 }
+
+SCRAPING = {"prometheus.io/scrape": "true", "prometheus.io/port": "8080", "prometheus.io/path": "/metrics"}
 
 
 def build(spec: dict[str, Any] | None = None, defaults: TrainerDefaults = DEFAULTS, **place: Any) -> dict[str, Any]:
@@ -51,6 +54,39 @@ def test_config_map_holds_the_run_config_and_cannot_change() -> None:
     }
 
 
+def test_network_policy_lets_in_the_jobs_own_pods_the_operator_and_whom_the_installation_names() -> None:
+    prometheus = {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}, "namespaceSelector": {}}
+    access = NetworkAccess("system", {"app.kubernetes.io/name": "finetune-operator"}, (prometheus,))
+    members = {"matchLabels": {"finetune.dev/job-uid": UID}}
+    assert make_network_policy(make_accepted_job(), access) == {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "spam-0a1b2-network", "namespace": "ml", "labels": LABELS, "ownerReferences": [OWNER]},
+        "spec": {
+            "podSelector": members,
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {"from": [{"podSelector": members}]},
+                {
+                    "from": [
+                        {
+                            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "system"}},
+                            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "finetune-operator"}},
+                        },
+                        prometheus,
+                    ],
+                    "ports": [{"protocol": "TCP", "port": 8080}],
+                },
+            ],
+        },
+    }
+
+
+def test_users_own_word_on_scraping_wins() -> None:
+    pod = build({"pod": {"annotations": {"prometheus.io/scrape": "false", "team": "nlp"}}})
+    assert pod["metadata"]["annotations"] == SCRAPING | {"prometheus.io/scrape": "false", "team": "nlp"}
+
+
 def test_trainer_pod_of_a_short_job() -> None:
     assert build(node_index=1) == {
         "apiVersion": "v1",
@@ -61,6 +97,7 @@ def test_trainer_pod_of_a_short_job() -> None:
             "labels": LABELS
             | {"finetune.dev/role": "trainer", "finetune.dev/node-index": "1", "finetune.dev/incarnation": "0"},
             "ownerReferences": [OWNER],
+            "annotations": SCRAPING,
         },
         "spec": {
             "restartPolicy": "Never",
@@ -220,7 +257,7 @@ def test_users_wishes_are_merged_and_our_labels_win() -> None:
         "imagePullSecrets": [{"name": "registry"}],
     }
     assert container_of(pod)["volumeMounts"][-1] == {"name": "cache", "mountPath": "/cache"}
-    assert pod["metadata"]["annotations"] == {"note": "x"}
+    assert pod["metadata"]["annotations"] == SCRAPING | {"note": "x"}
     assert pod["metadata"]["labels"] | LABELS == pod["metadata"]["labels"]
     assert pod["metadata"]["labels"]["team"] == "search"
 

@@ -9,7 +9,7 @@ from finetune_operator import errors
 from finetune_operator.clients.cluster import JOBS
 from finetune_operator.errors import SettingsError, map_status
 from finetune_operator.metrics import Metrics
-from finetune_operator.plan.objects.defaults import TrainerDefaults
+from finetune_operator.plan.objects.defaults import NetworkAccess, TrainerDefaults
 from finetune_operator.servers import answer_check, serve
 from finetune_operator.settings import Settings, read_settings
 from finetune_operator.version import VERSION
@@ -43,6 +43,38 @@ def test_settings_of_an_installation_are_read() -> None:
         probe_port=2,
     )
     assert settings.scopes == ("ml", "prod")
+
+
+def test_network_policies_are_made_for_whom_the_installation_names() -> None:
+    environment = {
+        "FINETUNE_OPERATOR_NETWORK_POLICY": "true",
+        "FINETUNE_OPERATOR_NETWORK_POLICY_PEERS": '[{"podSelector": {}}]',
+        "FINETUNE_OPERATOR_POD_LABELS": '{"app": "operator"}',
+        "POD_NAMESPACE": "system",
+    }
+    assert read_settings(environment).trainer.network == NetworkAccess(
+        "system", {"app": "operator"}, ({"podSelector": {}},)
+    )
+    assert read_settings(environment | {"FINETUNE_OPERATOR_NETWORK_POLICY": "false"}).trainer.network is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("NETWORK_POLICY", "yes", "NETWORK_POLICY is yes: write true or false"),
+        ("NETWORK_POLICY_PEERS", "{}", "NETWORK_POLICY_PEERS is {}: write a JSON list of NetworkPolicyPeers"),
+        ("NETWORK_POLICY_PEERS", "any", "NETWORK_POLICY_PEERS is no JSON"),
+        ("POD_LABELS", "", "POD_LABELS is {}: write the labels of the operator's pods"),
+    ],
+)
+def test_network_settings_that_cannot_be_read_are_named(variable: str, value: str, words: str) -> None:
+    environment = {
+        "FINETUNE_OPERATOR_NETWORK_POLICY": "true",
+        "FINETUNE_OPERATOR_POD_LABELS": '{"app": "operator"}',
+        f"FINETUNE_OPERATOR_{variable}": value,
+    }
+    with pytest.raises(SettingsError, match=words):
+        read_settings(environment)
 
 
 def test_without_settings_the_whole_cluster_is_watched_with_our_own_image() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from finetune_contract import names
 from finetune_operator.clients.agents import Agents
-from finetune_operator.clients.cluster import CONFIG_MAPS, JOBS, PODS
+from finetune_operator.clients.cluster import CONFIG_MAPS, JOBS, NETWORK_POLICIES, PODS
 from finetune_operator.clients.informers import Informer, InformerSet
 from finetune_operator.errors import (
     ConflictError,
@@ -21,7 +21,7 @@ from finetune_operator.errors import (
 from finetune_operator.jobs import JobCache, read_phase
 from finetune_operator.observation import Owned, read_owned, read_pod
 from finetune_operator.plan.events import Event
-from finetune_operator.plan.objects.defaults import TrainerDefaults
+from finetune_operator.plan.objects.defaults import NetworkAccess, TrainerDefaults
 from finetune_operator.plan.times import format_time
 from finetune_operator.reconcile import REJECTED_AGAIN_SECONDS, Caches, Reconciler
 from finetune_operator.snapshot import Key, Pod
@@ -47,7 +47,7 @@ class Heard:
 class Room:
     """A reconciler with all its caches on a cluster in memory."""
 
-    def __init__(self, spec: dict[str, Any] | None = None) -> None:
+    def __init__(self, spec: dict[str, Any] | None = None, defaults: TrainerDefaults | None = None) -> None:
         self.cluster = FakeCluster()
         self.heard = Heard(self.cluster)
         self.now = NOW
@@ -76,7 +76,7 @@ class Room:
             self.cluster,
             self.heard,
             Caches(self.jobs, InformerSet({None: self.pods}), InformerSet({None: configs}), agents),
-            TrainerDefaults(),
+            defaults or TrainerDefaults(),
             may_write=lambda: self.leads,
             clock=lambda: self.now,
         )
@@ -107,6 +107,25 @@ async def test_new_job_costs_one_write_an_object_and_one_for_its_status() -> Non
         "merge finetunejobs/spam/status",
         "event PodsCreated",
     ]
+
+
+async def test_network_policy_of_a_former_leader_is_taken_as_it_is() -> None:
+    room = Room(defaults=TrainerDefaults(network=NetworkAccess("system", {"app": "operator"})))
+    policy = {"metadata": {"name": "spam-0a1b2-network", "namespace": "ml", "labels": {names.LABEL_JOB_UID: UID}}}
+    room.cluster.store(NETWORK_POLICIES, policy)
+    await room.reconcile()
+    assert room.cluster.calls[:3] == [
+        "create networkpolicies/spam-0a1b2-network",
+        "get networkpolicies/spam-0a1b2-network",
+        "create configmaps/spam-0a1b2-run",
+    ]
+
+
+async def test_network_policy_that_may_not_be_made_holds_the_pods_back() -> None:
+    room = Room(defaults=TrainerDefaults(network=NetworkAccess("system", {"app": "operator"})))
+    room.cluster.failures = [ForbiddenError("networkpolicies is forbidden")]
+    await room.reconcile()
+    assert room.cluster.calls == ["create networkpolicies/spam-0a1b2-network", "merge finetunejobs/spam/status"]
 
 
 async def test_own_writes_are_known_at_once_so_that_a_second_pass_writes_nothing() -> None:

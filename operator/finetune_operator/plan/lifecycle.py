@@ -23,6 +23,7 @@ from finetune_operator.plan.holds import find_budget_end
 from finetune_operator.plan.members import hear_members
 from finetune_operator.plan.numbers import refresh_numbers, wait_for_numbers
 from finetune_operator.plan.objects.config import make_config_map
+from finetune_operator.plan.objects.network_policy import make_network_policy
 from finetune_operator.plan.objects.pod import make_pod
 from finetune_operator.plan.phases import is_terminal
 from finetune_operator.plan.pods import PodPlan, list_stuck, list_stuck_moments, plan_pods
@@ -134,7 +135,7 @@ def _make_missing(
     plan: PodPlan,
 ) -> tuple[tuple[dict[str, Any], ...], tuple[Event, ...]]:
     """Objects that this stage needs and that are not there, with the event that says so."""
-    objects = [] if snapshot.has_config else [make_config_map(job, build_run_config(job, resolved))]
+    objects = [] if snapshot.has_config else _make_surroundings(snapshot, job, resolved)
     objects += [
         make_pod(
             job,
@@ -149,6 +150,13 @@ def _make_missing(
     ]
     created = bool(plan.create) and snapshot.rejection is None
     return tuple(objects), (pods_created(plan.create[0].role, len(plan.create)),) if created else ()
+
+
+def _make_surroundings(snapshot: Snapshot, job: FineTuneJob, resolved: Resolved) -> list[dict[str, Any]]:
+    """What is made once, before the first pod; the ConfigMap last, so that where it is the others are."""
+    access = snapshot.defaults.network
+    policies = [make_network_policy(job, access)] if access is not None else []
+    return [*policies, make_config_map(job, build_run_config(job, resolved))]
 
 
 def _dismiss_prepare_pod(snapshot: Snapshot, status: FineTuneJobStatus) -> tuple[Annotate, ...]:

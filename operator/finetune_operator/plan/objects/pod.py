@@ -19,6 +19,11 @@ NODE_LOSS_SECONDS: Final = 20
 USER_ID: Final = 65532
 TERMINATION_LOG: Final = "/dev/termination-log"
 """Kubernetes' default terminationMessagePath."""
+_SCRAPING: Final = {
+    names.ANNOTATION_SCRAPE: "true",
+    names.ANNOTATION_SCRAPE_PORT: str(names.AGENT_PORT),
+    names.ANNOTATION_SCRAPE_PATH: names.PATH_METRICS,
+}
 
 
 def make_pod(
@@ -56,7 +61,7 @@ def _make_metadata(job: FineTuneJob, role: str, node_index: int, incarnation: in
         "labels": labels,
         "ownerReferences": [make_owner(job)],
     }
-    return metadata | ({"annotations": dict(pod.annotations)} if pod.annotations else {})
+    return metadata | {"annotations": {**_SCRAPING, **(pod.annotations or {})}}
 
 
 def _make_spec(
