@@ -36,6 +36,7 @@ class Group:
     name: str
     programs: dict[str, str]
     link_flags: str = "-s -w"
+    tags: str = ""
 
 
 def _version_flags() -> str:
@@ -70,8 +71,14 @@ OBJECT_STORE = Group("versitygw", {"versitygw": "github.com/versity/versitygw/cm
 PAUSE = Group("pause", {"pause": "."})
 HELM = Group("helm", {"helm": "helm.sh/helm/v4/cmd/helm"})
 KWOK = Group("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"})
+# Debian's Prometheus is built without the discovery of pods; of all discoveries ours has that one.
+PROMETHEUS = Group(
+    "prometheus",
+    {name: f"github.com/prometheus/prometheus/cmd/{name}" for name in ("prometheus", "promtool")},
+    tags="remove_all_sd,enable_kubernetes_sd",
+)
 
-ALL = (ETCD, CONTROL_PLANE, CONTAINERD, PAUSE, OBJECT_STORE, KUBERNETES, COREDNS, HELM, KWOK)
+ALL = (ETCD, CONTROL_PLANE, CONTAINERD, PAUSE, OBJECT_STORE, KUBERNETES, COREDNS, HELM, KWOK, PROMETHEUS)
 
 
 def ensure(*groups: Group) -> dict[str, Path]:
@@ -86,13 +93,14 @@ def find(name: str, group: Group) -> Path:
 
 def _ensure_program(group: Group, name: str, package: str) -> Path:
     module = MODULES / group.name
-    program = cache_folder("bin") / digest_of([module / "go.sum"], group.link_flags) / name
+    words = [word for word in (group.link_flags, group.tags) if word]
+    program = cache_folder("bin") / digest_of([module / "go.sum"], *words) / name
     if program.exists():
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
     with _locked():
         if not program.exists():
-            _build(module, package, program, group.link_flags)
+            _build(module, package, program, group)
     return program
 
 
@@ -104,7 +112,7 @@ def _locked() -> Iterator[None]:
         yield
 
 
-def _build(module: Path, package: str, program: Path, link_flags: str) -> None:
+def _build(module: Path, package: str, program: Path, group: Group) -> None:
     go = shutil.which("go")
     if go is None:
         raise MissingToolError(
@@ -114,7 +122,8 @@ def _build(module: Path, package: str, program: Path, link_flags: str) -> None:
     started = time.monotonic()
     print(f"building {program.name} ({module.name}) ...", file=sys.stderr, flush=True)
     unfinished = program.with_name(f".{program.name}.unfinished")
-    command = [go, "build", "-mod=readonly", "-trimpath", f"-ldflags={link_flags}", "-o", str(unfinished), package]
+    command = [go, "build", "-mod=readonly", "-trimpath", f"-tags={group.tags}", f"-ldflags={group.link_flags}"]
+    command += ["-o", str(unfinished), package]
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOCACHE": str(cache_folder(COMPILED))}
     subprocess.run(command, cwd=module, env=environment, check=True)
     unfinished.rename(program)
