@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +11,7 @@ import pytest
 import yaml
 
 from tests.monitoring.queries import list_queries
-from tests.monitoring.rules import promtool
+from tests.monitoring.rules import METRICS_PAGE, promtool
 
 VALUES: Final = {
     "namespace": "team-a",
@@ -31,6 +33,35 @@ FIRST, SECOND = 'pod="operator-1"', 'pod="operator-2"'
 FIRST_LEADS: Final = "0+{step}x59 stale"
 """The first half hour: a sum that grows by `step` a scrape, told by the replica that leads."""
 SECOND_LEADS: Final = "_x60 {begin}+{step}x60"
+
+
+COMMON: Final = {
+    "From trainer pods": ("namespace", "job", "node"),
+    "From the operator, about jobs": ("namespace", "job"),
+    "From the operator, about itself": ("namespace", "job", "instance"),
+}
+"""Labels of all series of a section of docs/reference/metrics.md; where a replica tells of itself, the scrape's."""
+MEMBERS: Final = {
+    "namespace": "team-a",
+    "job": "spam",
+    "node": "0",
+    "rank": "0",
+    "memory": "host",
+    "metric": "f1",
+    "split": "validation",
+    "queue": "gpu",
+    "phase": "Succeeded",
+    "task": "CausalLM",
+    "result": "Failed",
+    "reason": "Code",
+    "controller": "finetunejob",
+    "name": "finetunejob",
+    "instance": "10.0.0.1:8080",
+    "code": "200",
+    "method": "GET",
+    "type": "Normal",
+    "resource": "pods",
+}
 
 
 def grow(series: str, labels: str, step: float) -> list[dict[str, str]]:
@@ -187,3 +218,49 @@ def test_processes_of_other_programs_are_left_out(tmp_path: Path) -> None:
     ]
     answer = {f"process_resident_memory_bytes{{{ours},{SECOND}}}": 1e8}
     assert judge(tmp_path, "finetune-operator", "Memory", *series, answer=answer) == ""
+
+
+def test_no_panel_is_empty_where_every_promised_series_is_there(tmp_path: Path) -> None:
+    asked = [
+        query
+        for dashboard, job in (("finetune-operator", ".+"), ("", "spam"))
+        for query in list_queries((VALUES | {"job": job}).__getitem__)
+        if not query.annotation and (query.dashboard == "finetune-operator") == bool(dashboard)
+    ]
+    looks = [
+        {
+            "expr": f"count({query.expression}) > bool 0",
+            "eval_time": END,
+            "exp_samples": [{"labels": "{}", "value": 1}],
+        }
+        for query in asked
+    ]
+    test = {"interval": SCRAPE, "input_series": list(list_all_series()), "promql_expr_test": looks}
+    path = tmp_path / "all.yaml"
+    path.write_text(yaml.safe_dump({"evaluation_interval": SCRAPE, "tests": [test]}, sort_keys=False))
+    done = promtool("test", "rules", path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def list_all_series() -> Iterator[dict[str, str]]:
+    """One series for each that docs/reference/metrics.md promises, with its labels."""
+    section = ""
+    for line in METRICS_PAGE.read_text(encoding="utf-8").splitlines():
+        section = line.removeprefix("## ") if line.startswith("## ") else section
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) > 3 and cells[1].startswith("`"):
+            names = re.findall(r"`([a-z_]+)(?:\{([a-z_,]+)\})?`", cells[1])
+            labels = dict.fromkeys((*COMMON[section], *filter(None, names[0][1].split(","))))
+            for name, _ in names:
+                yield from play(name, cells[2], labels)
+
+
+def play(name: str, kind: str, labels: Iterable[str]) -> Iterator[dict[str, str]]:
+    members = MEMBERS | ({"name": "finetune-operator"} if name == "leader_election_master_status" else {})
+    written = ",".join(f'{label}="{members[label]}"' for label in labels)
+    if "histogram" in kind:
+        for bound, step in (("1", 1), ("+Inf", 2)):
+            yield {"series": f'{name}_bucket{{{written},le="{bound}"}}', "values": f"0+{step}x120"}
+    else:
+        values = "1+1x120" if name.endswith("_total") else "3000x120"
+        yield {"series": f"{name}{{{written}}}", "values": values}
