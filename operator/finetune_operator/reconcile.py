@@ -133,6 +133,9 @@ class Reconciler:
                 created = await self._create_once(resource, uid, manifest)
             except (ForbiddenError, InvalidError, ForeignError) as error:
                 log.warning("object refused", extra={"object": manifest["metadata"]["name"], "error": str(error)})
+                # What is wrong with a NetworkPolicy is wrong with the installation, and can be mended.
+                if manifest["kind"] == "NetworkPolicy":
+                    return Rejection(str(error), final=False, what="the job's NetworkPolicy")
                 return Rejection(str(error), final=isinstance(error, InvalidError))
             if cache is not None:
                 cache.put(created)

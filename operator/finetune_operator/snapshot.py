@@ -87,7 +87,9 @@ class Answer:
     since: float
     """Seconds since 1970, when it was first heard in this phase."""
     heard: float
-    """Seconds since 1970, when it last answered."""
+    """Seconds since 1970, until when it is known to answer: now, as long as no question failed."""
+    told: float = 0.0
+    """Seconds since 1970, when these news were first heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Rejection:
     message: str
     final: bool
     """True: the same object can never be accepted."""
+    what: str = "a pod"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from finetune_operator.clients.agents import Agents
 from finetune_operator.clients.cluster import CONFIG_MAPS, JOBS, NETWORK_POLICIES, PODS
 from finetune_operator.clients.informers import Informer, InformerSet
 from finetune_operator.errors import (
+    ClusterError,
     ConflictError,
     ForbiddenError,
     InvalidError,
@@ -121,11 +122,15 @@ async def test_network_policy_of_a_former_leader_is_taken_as_it_is() -> None:
     ]
 
 
-async def test_network_policy_that_may_not_be_made_holds_the_pods_back() -> None:
+@pytest.mark.parametrize("refusal", [ForbiddenError("networkpolicies is forbidden"), InvalidError("peers: no")])
+async def test_network_policy_that_cannot_be_made_holds_the_pods_back_and_ends_no_job(refusal: ClusterError) -> None:
     room = Room(defaults=TrainerDefaults(network=NetworkAccess("system", {"app": "operator"})))
-    room.cluster.failures = [ForbiddenError("networkpolicies is forbidden")]
+    room.cluster.failures = [refusal]
     await room.reconcile()
     assert room.cluster.calls == ["create networkpolicies/spam-0a1b2-network", "merge finetunejobs/spam/status"]
+    assert room.status()["phase"] == "Pending"
+    running = next(each for each in room.status()["conditions"] if each["type"] == "Running")
+    assert running["message"] == f"The API server refused the job's NetworkPolicy: {refusal}"
 
 
 async def test_own_writes_are_known_at_once_so_that_a_second_pass_writes_nothing() -> None:

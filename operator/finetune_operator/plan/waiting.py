@@ -16,7 +16,7 @@ _SENTENCE: Final = "The pods are starting."
 def explain_waiting(snapshot: Snapshot, now: float) -> str:
     """One sentence about pods that do not run: the first that waits too long, with the cluster's reason."""
     if snapshot.rejection is not None:
-        return f"The API server refused a pod: {snapshot.rejection.message}"
+        return f"The API server refused {snapshot.rejection.what}: {snapshot.rejection.message}"
     late = [pod for pod in _list_pending(snapshot) if pod.reason and now >= _patience_ends(pod)]
     if late:
         return _explain(late[0])
