@@ -51,7 +51,7 @@ class Manager:
         self._settings, self._cluster, self._metrics = settings, cluster, metrics
         self.jobs = JobCache(read_digest)
         self.queue: WorkQueue[Key] = WorkQueue(metrics)
-        self.agents = Agents(self._find_pod, self._hear_agent, port=settings.agent_port)
+        self.agents = Agents(self._find_pod, self._hear_agent, count=metrics.asked, port=settings.agent_port)
         self.pods = InformerSet({scope: self._make_pod_informer(scope) for scope in settings.scopes})
         self.configs = InformerSet({scope: self._make_config_informer(scope) for scope in settings.scopes})
         self._informers: tuple[Informer[Pod] | Informer[Owned], ...] = (*self.pods.all(), *self.configs.all())
@@ -237,7 +237,8 @@ class Manager:
         self.queue.add(Key(key.namespace, pod.job))
         if after is None:
             self.agents.forget(key)
-        elif after.is_running and (before is None or not before.is_running or before.ready != after.ready):
+        elif after.is_running and (before is None or _describe_state(before) != _describe_state(after)):
+            # Readiness changes with news. Of the rest the agent will soon have something to tell.
             self.agents.ask(key)
 
     def _see_config(self, key: Key, before: Owned | None, after: Owned | None) -> None:
@@ -252,6 +253,10 @@ class Manager:
 
     def _hear_agent(self, pod: Pod) -> None:
         self.queue.add(Key(pod.key.namespace, pod.job))
+
+
+def _describe_state(pod: Pod) -> tuple[object, ...]:
+    return pod.is_running, pod.ready, pod.deleting, pod.attempt, pod.stop
 
 
 def _describe(informer: Informer[Any]) -> Source:

@@ -56,6 +56,13 @@ class Metrics:
             "rest_client_requests", "Requests to the API server.", ["code", "method"], registry=registry
         )
         self._events = Counter("finetune_events", "Kubernetes events written.", ["type", "reason"], registry=registry)
+        self._lag = Histogram(
+            "finetune_status_lag_seconds",
+            "From what an agent said to the status that says it.",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._questions = Counter("finetune_agent_requests", "Questions to agents.", ["result"], registry=registry)
         self._leader = Gauge("leader_election_master_status", "1: this replica leads.", ["name"], registry=registry)
 
     def follow(
@@ -96,6 +103,14 @@ class Metrics:
     def said(self, type_: str, reason: str) -> None:
         """An event was written."""
         self._events.labels(type_, reason).inc()
+
+    def asked(self, result: str) -> None:
+        """An agent was asked: answered or silent."""
+        self._questions.labels(result).inc()
+
+    def told(self, seconds: float) -> None:
+        """A status was written so many seconds after an agent said what it says."""
+        self._lag.observe(seconds)
 
     def make_trace(self) -> aiohttp.TraceConfig:
         """Counts the requests of a session."""

@@ -12,9 +12,9 @@ import pytest
 from aiohttp import ClientSession, web
 
 from finetune_contract import names
-from finetune_contract.progress import PreparationProgress, Progress, RankHeartbeat
+from finetune_contract.progress import PreparationProgress, RankHeartbeat
 from finetune_operator.clients import agents
-from finetune_operator.clients.agents import ASKERS, Agents, fetch_progress, make_agent_url
+from finetune_operator.clients.agents import ASKERS, Agents, fetch_answer, make_agent_url
 from finetune_operator.errors import AgentError
 from finetune_operator.snapshot import Key, Pod
 from tests.control_plane.make import NOW, make_progress, make_running_pod, make_step
@@ -30,6 +30,8 @@ class Talk:
         self.asked = 0
         self.pod: Pod | None = LOCAL
         self.changes: list[Pod] = []
+        self.moves: list[Pod] = []
+        self.results: list[str] = []
         self.port = 0
         self.agents = Agents(self._find, self.changes.append)
 
@@ -48,7 +50,7 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking() -> AsyncIterator[Talk]:
+async def talking(interval: float = 0.01) -> AsyncIterator[Talk]:
     talk = Talk()
 
     async def progress(request: web.Request) -> web.Response:
@@ -61,7 +63,14 @@ async def talking() -> AsyncIterator[Talk]:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     talk.port = runner.addresses[0][1]
-    talk.agents = Agents(talk._find, talk.changes.append, port=talk.port, interval=0.01)
+    talk.agents = Agents(
+        talk._find,
+        talk.changes.append,
+        on_figures=talk.moves.append,
+        count=talk.results.append,
+        port=talk.port,
+        interval=interval,
+    )
     task = asyncio.create_task(talk.agents.run())
     try:
         yield talk
@@ -77,15 +86,15 @@ async def test_silent_agents_wait_for_each_other_and_nobody_for_them(monkeypatch
         pods = {pod.key: pod for pod in (*silent, LOCAL)}
         monkeypatch.setattr(talk.agents, "_find_pod", pods.get)
 
-        async def ask(session: ClientSession, url: str) -> Progress:
+        async def ask(session: ClientSession, url: str, *, keep: bool = True) -> bytes:
             if url == make_agent_url("", talk.port):
                 refused.add(url)
                 await hung.wait()
-            return await fetch_progress(session, url)
+            return await fetch_answer(session, url)
 
         refused: set[str] = set()
         hung = asyncio.Event()
-        monkeypatch.setattr(agents, "fetch_progress", ask)
+        monkeypatch.setattr(agents, "fetch_answer", ask)
         for key in pods:
             talk.agents._silent.add(key)
             talk.agents.ask(key)
@@ -100,12 +109,12 @@ async def test_answer_that_cannot_be_handled_does_not_end_the_round(monkeypatch:
     async with talking() as talk:
         faults = [RuntimeError("a defect")]
 
-        async def ask(session: ClientSession, url: str) -> Progress:
+        async def ask(session: ClientSession, url: str, *, keep: bool = True) -> bytes:
             if faults:
                 raise faults.pop()
-            return await fetch_progress(session, url)
+            return await fetch_answer(session, url)
 
-        monkeypatch.setattr(agents, "fetch_progress", ask)
+        monkeypatch.setattr(agents, "fetch_answer", ask)
         talk.agents.ask(LOCAL.key)
         await talk.until_asked_again()
 
@@ -121,18 +130,81 @@ async def test_agent_is_asked_again_and_again_but_only_news_wake_the_job() -> No
         await talk.until(lambda: len(talk.changes) == 1)
         heartbeat = RankHeartbeat(rank=0, phase="training", step=6, at=NOW)
         preparation = PreparationProgress(stage="read", done=1, total=2)
-        for facts in (
+        figures: list[dict[str, Any]] = [
             {"step": make_step(6, first_step_at=None)},
             {"ranks": (heartbeat,), "at": NOW},
             {"metrics": {"f1": 0.5}},
-        ):
+        ]
+        for facts in figures:
             talk.answer = make_progress(**facts).to_json()
             await talk.until_asked_again()
-        assert len(talk.changes) == 1
+        assert (len(talk.changes), len(talk.moves)) == (1, len(figures))
         talk.answer = make_progress(phase="Finalizing").to_json()
         await talk.until(lambda: len(talk.changes) == 2)
         talk.answer = make_progress(phase="Finalizing", preparation=preparation).to_json()
         await talk.until(lambda: len(talk.changes) == 3)
+
+
+async def test_sign_of_life_alone_is_told_nobody() -> None:
+    async with talking() as talk:
+        heartbeat = RankHeartbeat(rank=0, phase="forward", step=6, at=NOW)
+        talk.answer = make_progress(ranks=(heartbeat,)).to_json()
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: talk.changes != [])
+        alive = heartbeat.model_copy(update={"phase": "backward", "at": NOW + 1})
+        talk.answer = make_progress(ranks=(alive,), at=NOW + 1).to_json()
+        await talk.until_asked_again()
+        answer = talk.agents.get(LOCAL.key)
+        assert answer is not None
+        assert answer.progress.ranks == (alive,)
+        assert (len(talk.changes), talk.moves) == (1, [])
+
+
+async def test_agent_with_news_is_asked_at_once_however_slow_the_round_is() -> None:
+    async with talking(interval=3600) as talk:
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: len(talk.changes) == 1)
+        talk.answer = make_progress(phase="Finalizing").to_json()
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: len(talk.changes) == 2)
+        assert talk.asked == 2
+
+
+async def test_agent_answers_until_a_question_fails() -> None:
+    async with talking(interval=3600) as talk:
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: len(talk.changes) == 1)
+        first = talk.agents.get(LOCAL.key)
+        assert first is not None
+
+        def is_later() -> bool:
+            later = talk.agents.get(LOCAL.key)
+            return later is not None and later.heard > first.heard
+
+        await talk.until(is_later)
+        talk.answer = None
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: talk.results == ["answered", "silent"])
+        silent = talk.agents.get(LOCAL.key)
+        assert silent is not None
+        assert silent.heard <= first.heard
+
+
+async def test_news_are_dated_and_figures_are_none() -> None:
+    async with talking() as talk:
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: len(talk.changes) == 1)
+        first = talk.agents.get(LOCAL.key)
+        talk.answer = make_progress(metrics={"f1": 0.5}).to_json()
+        await talk.until(lambda: len(talk.moves) == 1)
+        figures = talk.agents.get(LOCAL.key)
+        talk.answer = make_progress(phase="Evaluating").to_json()
+        await talk.until(lambda: len(talk.changes) == 2)
+        news = talk.agents.get(LOCAL.key)
+        assert first is not None
+        assert figures is not None
+        assert news is not None
+        assert first.told == figures.told < news.told
 
 
 async def test_answer_is_dated_by_its_phase() -> None:
@@ -189,4 +261,4 @@ async def test_pod_that_needs_no_asking_is_left_alone_and_a_gone_one_forgotten()
 async def test_agent_that_cannot_be_reached_is_an_error() -> None:
     async with ClientSession() as session:
         with pytest.raises(AgentError, match="did not answer as agreed"):
-            await fetch_progress(session, "http://127.0.0.1:1/progress")
+            await fetch_answer(session, "http://127.0.0.1:1/progress")

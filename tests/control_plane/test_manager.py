@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from finetune_contract import names
 from finetune_operator import health
 from finetune_operator import manager as manager_module
 from finetune_operator import start as start_module
@@ -291,3 +292,33 @@ async def test_caches_are_counted_and_their_age_is_known() -> None:
     ]
     ages = [line for line in text.splitlines() if line.startswith("finetune_informer_age_seconds")]
     assert [float(line.split()[1]) < 60 for line in ages] == [True, True, True]
+
+
+async def test_pod_that_may_have_news_has_its_agent_asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster()
+    manager = make_manager(cluster)
+    asked: list[Key] = []
+    monkeypatch.setattr(manager.agents, "ask", asked.append)
+    labels = {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_JOB: "a"}
+    pod: dict[str, Any] = {
+        "metadata": {"name": "a-0", "namespace": "ml", "labels": labels, "annotations": {}},
+        "spec": {"containers": [{"name": names.CONTAINER}]},
+        "status": {"phase": "Running", "podIP": "127.0.0.1"},
+    }
+    async with running(manager):
+        await until(lambda: manager.check_ready() is None)
+        for change in (
+            {},
+            {"status": pod["status"] | {"conditions": [{"type": "Ready", "status": "True"}]}},
+            {"metadata": pod["metadata"] | {"annotations": {names.ANNOTATION_ATTEMPT: "{}"}}},
+            {"metadata": pod["metadata"] | {"deletionTimestamp": "2027-01-15T08:00:00Z"}},
+        ):
+            count = len(asked)
+            cluster.store(PODS, pod | change)
+            await until(lambda count=count: len(asked) > count)  # type: ignore[misc]
+        cluster.store(PODS, pod | {"metadata": pod["metadata"] | {"labels": labels | {"other": "label"}}})
+        await until(lambda: len(asked) > 4)
+        cluster.store(PODS, pod | {"metadata": pod["metadata"] | {"labels": labels | {"other": "again"}}})
+        version = str(cluster.version)
+        await until(lambda: str(manager.pods.all()[0]._position) == version)
+        assert asked == [Key("ml", "a-0")] * 5

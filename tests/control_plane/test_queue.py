@@ -33,6 +33,13 @@ async def test_key_that_is_added_twice_is_handled_once() -> None:
     assert [await take(queue), await take(queue), len(queue)] == ["a", "b", 0]
 
 
+async def test_key_that_is_in_a_hurry_goes_before_those_that_wait() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    queue.add("b", first=True)
+    assert [await take(queue), await take(queue), len(queue)] == ["b", "a", 0]
+
+
 async def test_key_is_never_handled_twice_at_a_time() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")

@@ -1,6 +1,9 @@
-"""Asking the agents: `GET /progress` of each trainer pod, round and round.
+"""Asking the agents: `GET /progress` of each trainer pod, round and round, at the pace that pace.py allows.
 
 An agent that does not answer is unknown, never a verdict. Must not decide what an answer means.
+
+Thousands of answers are held, those of one job are looked at: they are kept as they came, a tenth of their size as
+documents.
 """
 
 from __future__ import annotations
@@ -8,23 +11,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 import time
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, cast
 
 import aiohttp
 from pydantic import ValidationError
 
 from finetune_contract import names
-from finetune_contract.progress import Progress, StepProgress
+from finetune_contract.progress import AgentPhase, Progress, StepProgress
+from finetune_operator.clients.pace import INTERVAL_SECONDS, Pace, choose_group
 from finetune_operator.clients.queue import WorkQueue
 from finetune_operator.errors import AgentError
 from finetune_operator.snapshot import Answer, Key, Pod
 
-INTERVAL_SECONDS: Final = 3.0
 TIMEOUT_SECONDS: Final = 2.0
 ASKERS: Final = 16
 """Agents asked at a time."""
+KEPT_SECONDS: Final = 2 * INTERVAL_SECONDS
+"""A connection that is not used again for so long is closed: each costs some 20 kB."""
 log = logging.getLogger(__name__)
 
 
@@ -33,43 +40,68 @@ def make_agent_url(ip: str, port: int) -> str:
     return f"http://{f'[{ip}]' if ':' in ip else ip}:{port}{names.PATH_PROGRESS}"
 
 
+@dataclass(slots=True)
+class _Heard:
+    text: bytes
+    moment: tuple[int, AgentPhase]
+    since: float
+    """When it was first heard at this moment; seconds since 1970, as the others."""
+    told: float
+    """When these news were first heard."""
+    last: float
+    """When it last answered."""
+
+
 class Agents:
     """The last answer of every agent, and the round that keeps them fresh."""
 
     def __init__(
         self,
         find_pod: Callable[[Key], Pod | None],
-        on_change: Callable[[Pod], None],
+        on_news: Callable[[Pod], None],
         *,
+        on_figures: Callable[[Pod], None] = lambda pod: None,
+        count: Callable[[str], None] = lambda result: None,
         port: int = names.AGENT_PORT,
         interval: float = INTERVAL_SECONDS,
     ) -> None:
-        """`find_pod` gives a pod that is to be asked, None where there is nothing to ask any more."""
-        self._find_pod, self._on_change, self._port, self._interval = find_pod, on_change, port, interval
+        """`find_pod` gives a pod that is to be asked, None where there is nothing to ask any more.
+
+        `on_news` is called when an agent says what may change the job, `on_figures` when only its figures moved;
+        `count` after each question, with `answered` or `silent`.
+        """
+        self._find_pod, self._on_news, self._on_figures, self._count = find_pod, on_news, on_figures, count
+        self._port = port
+        self._pace = Pace(interval)
         self._queue: WorkQueue[Key] = WorkQueue()
         self._silent_queue: WorkQueue[Key] = WorkQueue()
         self._silent: set[Key] = set()
         """Agents whose last answer did not come; they wait for each other, and nobody waits for them."""
-        self._answers: dict[Key, Answer] = {}
+        self._heard: dict[Key, _Heard] = {}
 
     def ask(self, key: Key) -> None:
-        """Ask this pod's agent at once, and from then on again and again."""
-        self._choose_queue(key).add(key)
+        """Ask this pod's agent at once, before those whose turn it is, and from then on again and again."""
+        self._choose_queue(key).add(key, first=True)
 
     def get(self, key: Key) -> Answer | None:
-        """What the agent said last."""
-        return self._answers.get(key)
+        """What the agent said last. As long as no question failed, that is what it says now."""
+        heard = self._heard.get(key)
+        if heard is None:
+            return None
+        last = heard.last if key in self._silent else time.time()
+        return Answer(Progress.from_json(heard.text), heard.since, last, heard.told)
 
     def forget(self, key: Key) -> None:
         """The pod is gone."""
-        self._answers.pop(key, None)
+        self._heard.pop(key, None)
         self._silent.discard(key)
+        self._pace.forget(key)
         for queue in (self._queue, self._silent_queue):
             queue.drop(key)
 
     async def run(self) -> None:
         """Ask for ever."""
-        connector = aiohttp.TCPConnector(limit=2 * ASKERS)
+        connector = aiohttp.TCPConnector(limit=2 * ASKERS, keepalive_timeout=KEPT_SECONDS)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session, asyncio.TaskGroup() as group:
             for _ in range(ASKERS):
@@ -81,6 +113,7 @@ class Agents:
 
     async def _ask_forever(self, session: aiohttp.ClientSession, queue: WorkQueue[Key]) -> None:
         while (key := await queue.get()) is not None:
+            is_first = key not in self._heard
             try:
                 pod = self._find_pod(key)
                 if pod is not None:
@@ -89,43 +122,79 @@ class Agents:
                 # What one agent says must not end the round of the others.
                 log.exception("agent cannot be heard", extra={"pod": str(key)})
             finally:
-                if self._find_pod(key) is not None:
-                    self._choose_queue(key).add_after(key, self._interval * random.uniform(0.9, 1.1))
+                self._plan(key, is_first=is_first)
                 queue.done(key)
+
+    def _plan(self, key: Key, *, is_first: bool) -> None:
+        """Ask again in a while; those that are asked for the first time together are spread over the round."""
+        pod = self._find_pod(key)
+        if pod is None:
+            self._pace.forget(key)
+            return
+        heard = self._heard.get(key)
+        group = choose_group(pod, *heard.moment) if heard is not None and key not in self._silent else "moving"
+        spread = random.uniform(0.1, 1.0) if is_first else random.uniform(0.9, 1.1)
+        self._choose_queue(key).add_after(key, self._pace.place(key, group) * spread)
 
     async def _ask(self, session: aiohttp.ClientSession, pod: Pod) -> None:
         try:
-            progress = await fetch_progress(session, make_agent_url(pod.ip, self._port))
+            keep = self._pace.find_seconds(pod.key) < KEPT_SECONDS
+            text = await fetch_answer(session, make_agent_url(pod.ip, self._port), keep=keep)
+            before = self._heard.get(pod.key)
+            progress = read_answer(text) if before is None or before.text != text else None
         except AgentError as error:
             log.debug("agent is silent", extra={"pod": str(pod.key), "error": str(error)})
             self._silent.add(pod.key)
+            self._count("silent")
             return
         self._silent.discard(pod.key)
-        # Another pod may have this address by now.
-        if progress.job_uid != pod.job_uid or progress.node != pod.node_index or progress.role != pod.role:
-            return
-        before = self._answers.get(pod.key)
+        self._count("answered")
         now = time.time()
-        goes_on = before is not None and _moment(before.progress) == _moment(progress)
-        since = before.since if before is not None and goes_on else now
-        self._answers[pod.key] = Answer(progress, since, now)
-        if before is None or _essence(before.progress) != _essence(progress):
-            self._on_change(pod)
+        if before is not None and progress is None:
+            before.last = now
+        elif progress is not None and _is_of(progress, pod):
+            self._take(pod, text, progress, now)
+
+    def _take(self, pod: Pod, text: bytes, progress: Progress, now: float) -> None:
+        """Keep an answer that is not the last one, and tell what is new in it."""
+        before = self._heard.get(pod.key)
+        moment = (progress.attempt, cast("AgentPhase", sys.intern(progress.phase)))
+        if before is None:
+            self._heard[pod.key] = _Heard(text, moment, since=now, told=now, last=now)
+            self._on_news(pod)
+            return
+        known = Progress.from_json(before.text)
+        is_news = _essence(known) != _essence(progress)
+        since, told = before.since if before.moment == moment else now, now if is_news else before.told
+        self._heard[pod.key] = _Heard(text, moment, since=since, told=told, last=now)
+        if is_news:
+            self._on_news(pod)
+        elif _figures(known) != _figures(progress):
+            self._on_figures(pod)
 
 
-async def fetch_progress(session: aiohttp.ClientSession, url: str) -> Progress:
-    """One answer; AgentError where there is none, or none in the contract's words."""
+async def fetch_answer(session: aiohttp.ClientSession, url: str, *, keep: bool = True) -> bytes:
+    """One answer as it came; AgentError where there is none. `keep` leaves the connection open for the next one."""
     try:
-        async with session.get(url) as response:
+        async with session.get(url, headers=None if keep else {"Connection": "close"}) as response:
             if response.status != 200:
                 raise AgentError(f"{url} answered {response.status}")
-            return Progress.from_json(await response.read())
-    except (aiohttp.ClientError, TimeoutError, ValidationError) as error:
+            return await response.read()
+    except (aiohttp.ClientError, TimeoutError) as error:
         raise AgentError(f"{url} did not answer as agreed: {error!r}") from error
 
 
-def _moment(progress: Progress) -> tuple[int, str]:
-    return progress.attempt, progress.phase
+def read_answer(text: bytes) -> Progress:
+    """An answer in the contract's words; AgentError where it is none."""
+    try:
+        return Progress.from_json(text)
+    except ValidationError as error:
+        raise AgentError(f"an agent did not answer as agreed: {error!r}") from error
+
+
+def _is_of(progress: Progress, pod: Pod) -> bool:
+    """Another pod may have this address by now."""
+    return (progress.job_uid, progress.node, progress.role) == (pod.job_uid, pod.node_index, pod.role)
 
 
 def _essence(progress: Progress) -> Progress:
@@ -133,3 +202,8 @@ def _essence(progress: Progress) -> Progress:
     stage = progress.preparation and progress.preparation.model_copy(update={"done": 0, "total": 0})
     step = StepProgress(first_step_at=progress.step.first_step_at)
     return progress.model_copy(update={"at": 0.0, "ranks": (), "metrics": {}, "preparation": stage, "step": step})
+
+
+def _figures(progress: Progress) -> tuple[object, ...]:
+    """What moves all the time and stands in the status, at a pace of its own."""
+    return progress.step, progress.metrics, [(rank.rank, rank.step) for rank in progress.ranks]

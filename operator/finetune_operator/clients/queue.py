@@ -52,13 +52,13 @@ class WorkQueue(Generic[K]):
         now = time.monotonic()
         return now - min((self._dirty[key] for key in self._waiting), default=now)
 
-    def add(self, key: K) -> None:
-        """Have the key handled; at once if nobody works on it, else afterwards."""
+    def add(self, key: K, *, first: bool = False) -> None:
+        """Have the key handled; at once if nobody works on it, else afterwards. `first`: before those that wait."""
         if key in self._dirty:
             return
         self._dirty[key] = time.monotonic()
         if key not in self._processing:
-            self._push(key)
+            self._push(key, first=first)
 
     def add_after(self, key: K, seconds: float) -> None:
         """Have the key handled in so many seconds; of several such wishes the earliest counts."""
@@ -120,8 +120,8 @@ class WorkQueue(Generic[K]):
         self._closed = True
         self._wake.set()
 
-    def _push(self, key: K) -> None:
-        self._waiting.append(key)
+    def _push(self, key: K, *, first: bool = False) -> None:
+        (self._waiting.appendleft if first else self._waiting.append)(key)
         self._wake.set()
         if self._observer is not None:
             self._observer.added(len(self._waiting))
