@@ -30,7 +30,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     }
     try:
         async with (
-            serve(settings.metrics_port, {"/metrics": lambda: (200, metrics.render())}),
+            serve(settings.metrics_port, {"/metrics": lambda: (200, metrics.render())}, in_thread=True),
             serve(settings.probe_port, probes),
         ):
             await _run_parts(manager, make_registry(cluster, manager.see, manager.hear), settings, stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,11 +16,16 @@ Check = Callable[[], str | None]
 
 
 @asynccontextmanager
-async def serve(port: int, routes: dict[str, Callable[[], tuple[int, bytes]]]) -> AsyncIterator[None]:
-    """Answer GET on each path with status and text."""
+async def serve(
+    port: int, routes: dict[str, Callable[[], tuple[int, bytes]]], *, in_thread: bool = False
+) -> AsyncIterator[None]:
+    """Answer GET on each path with status and text.
+
+    What takes long is made in a thread; a probe is not, for its answer is to prove that the event loop turns.
+    """
     application = web.Application()
     for path, answer in routes.items():
-        application.router.add_get(path, _make_handler(answer))
+        application.router.add_get(path, _make_handler(answer, in_thread=in_thread))
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
@@ -48,9 +54,11 @@ def answer_check(name: str, check: Check) -> Callable[[], tuple[int, bytes]]:
     return answer
 
 
-def _make_handler(answer: Callable[[], tuple[int, bytes]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _make_handler(
+    answer: Callable[[], tuple[int, bytes]], *, in_thread: bool
+) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handle(request: web.Request) -> web.Response:
-        status, body = answer()
+        status, body = await asyncio.to_thread(answer) if in_thread else answer()
         return web.Response(status=status, body=body, content_type="text/plain", charset="utf-8")
 
     return handle

@@ -46,7 +46,8 @@ class Start:
     async def check_rights(self) -> None:
         """Pass, or ForbiddenError with one line for every right that is missing."""
         scopes = self._settings.scopes
-        missing = await rights.find_missing(self._cluster, rights.NEEDED, scopes)
+        networks = rights.FOR_NETWORKS if self._settings.trainer.network is not None else ()
+        missing = await rights.find_missing(self._cluster, (*rights.NEEDED, *networks), scopes)
         missing += await rights.find_missing(self._cluster, rights.LEADERS, (self._settings.namespace,))
         if missing:
             raise ForbiddenError("\n".join(missing))

@@ -10,6 +10,7 @@ import pytest
 from finetune_operator import start as start_module
 from finetune_operator.clients.cluster import JOBS, Cluster
 from finetune_operator.errors import ClusterError, ForbiddenError, NotFoundError, UnavailableError
+from finetune_operator.plan.objects.defaults import NetworkAccess, TrainerDefaults
 from finetune_operator.settings import Settings
 from finetune_operator.start import Start
 from tests.control_plane.faults import FakeCluster
@@ -29,8 +30,9 @@ EVENTS_FORBIDDEN = (
 )
 
 
-def make_start(cluster: FakeCluster) -> Start:
-    return Start(cast("Cluster", cluster), Settings(namespace="system"))
+def make_start(cluster: FakeCluster, trainer: TrainerDefaults | None = None) -> Start:
+    settings = Settings(namespace="system", trainer=trainer or TrainerDefaults())
+    return Start(cast("Cluster", cluster), settings)
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +63,15 @@ async def test_work_goes_on_without_the_right_to_write_events(caplog: pytest.Log
     cluster.forbidden = {("create", "events")}
     await make_start(cluster).check_rights()
     assert said(caplog, "WARNING") == [f"{EVENTS_FORBIDDEN}; work goes on without"]
+
+
+async def test_rights_on_networks_are_needed_only_where_jobs_have_policies() -> None:
+    cluster = FakeCluster()
+    cluster.forbidden = {("create", "networkpolicies")}
+    await make_start(cluster).check_rights()
+    network = NetworkAccess("system", {"app": "operator"})
+    with pytest.raises(ForbiddenError, match="may not create networkpolicies"):
+        await make_start(cluster, TrainerDefaults(network=network)).check_rights()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final, NamedTuple, Protocol
 
-from finetune_operator.clients.cluster import CONFIG_MAPS, EVENTS, JOBS, LEASES, PODS, Resource
+from finetune_operator.clients.cluster import CONFIG_MAPS, EVENTS, JOBS, LEASES, NETWORK_POLICIES, PODS, Resource
 
 
 class Right(NamedTuple):
@@ -34,6 +34,8 @@ NEEDED: Final = (
     Right(("list", "watch", "get", "create"), CONFIG_MAPS),
 )
 """In every watched namespace."""
+FOR_NETWORKS: Final = (Right(("create", "get"), NETWORK_POLICIES),)
+"""There too, where each job has a NetworkPolicy."""
 WANTED: Final = (Right(("create", "patch"), EVENTS),)
 """Jobs go on without; nobody hears of them by events."""
 LEADERS: Final = (Right(("get", "create", "update"), LEASES),)
