@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import cannot
+from tests.endtoend.chat_run import ChatRun, run_chat_job
 from tests.endtoend.ground import REPOSITORY, Ground, prepare_ground
 from tests.endtoend.kubectl import Kubectl
+from tests.endtoend.scraped import Scraped, scrape
 from tests.ground import binaries
+from tests.ground.foreign import foreign_kubeconfig
+from tests.ground.layout import current_layout
+from tests.ground.processes import StartError
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +31,26 @@ def ground(
     yield found
     log = found.system("logs", "deployment/finetune-operator", "--tail=-1", timeout=120)
     (REPOSITORY / ".cluster" / "operator.log").write_text(log)
+
+
+@pytest.fixture(scope="session")
+def scraped(ground: Ground) -> Iterator[Scraped | None]:
+    """The Prometheis that look on; None on a cluster of the user's own, whose pods they do not reach."""
+    layout = current_layout()
+    if foreign_kubeconfig() is not None or layout is None:
+        yield None
+        return
+    try:
+        with scrape(layout) as found:
+            yield found
+    except (binaries.MissingToolError, StartError) as error:
+        cannot(error)
+
+
+@pytest.fixture(scope="session")
+def chat(ground: Ground, scraped: Scraped | None) -> ChatRun:
+    """The chat job, run once."""
+    return run_chat_job(ground)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

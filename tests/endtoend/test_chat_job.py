@@ -9,30 +9,18 @@ from typing import Any
 import pytest
 from transformers import pipeline
 
+from tests.endtoend.chat_run import ChatRun
 from tests.endtoend.ground import Ground
-from tests.endtoend.make import make_chat_job
-from tests.waiting import wait_for
-
-MINUTES = 60
 
 
 @pytest.fixture(scope="module")
-def status(ground: Ground) -> dict[str, Any]:
-    ground.kubectl.apply(make_chat_job("chat"))
-    wait_for(lambda: _phase(ground) == "Running", "the job trains", seconds=5 * MINUTES)
-    ground.system("delete", "pod", "-l", "app.kubernetes.io/name=finetune-operator", "--wait=false")
-    ground.kubectl.wait("chat", "Succeeded", timeout=15 * MINUTES)
-    found: dict[str, Any] = ground.kubectl.get("ftj", "chat")["status"]
-    return found
+def status(chat: ChatRun) -> dict[str, Any]:
+    return chat.status
 
 
-def _phase(ground: Ground) -> str:
-    phase: str = ground.kubectl.get("ftj", "chat").get("status", {}).get("phase", "")
-    return phase
-
-
-def test_an_operator_killed_during_training_changes_nothing_for_the_job(status: dict[str, Any]) -> None:
-    assert [(attempt["number"], attempt["result"]) for attempt in status["attempts"]] == [(1, "Finished")]
+def test_a_killed_worker_costs_an_attempt_and_a_killed_operator_nothing(status: dict[str, Any]) -> None:
+    ends = [(attempt["number"], attempt["result"], attempt.get("reason")) for attempt in status["attempts"]]
+    assert ends == [(1, "Failed", "CodeCrash"), (2, "Finished", None)]
     assert status["progress"]["step"] == status["progress"]["totalSteps"] == 30
 
 
