@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,15 @@ def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def render(*settings: str) -> Rendered:
     """Render the chart with `--set` arguments such as watch.namespaces={a,b}."""
+    return Rendered(tuple(each for each in yaml.safe_load_all(template(*settings)) if each))
+
+
+@cache
+def template(*settings: str) -> str:
+    """What `helm template` prints with these `--set` arguments."""
     done = _template(*settings)
     assert done.returncode == 0, done.stderr
-    return Rendered(tuple(each for each in yaml.safe_load_all(done.stdout) if each))
+    return done.stdout
 
 
 def refuse(*settings: str) -> str:

@@ -2,21 +2,99 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 import yaml
 
 from finetune_contract.spec import FineTuneJob
 from finetune_contract.support import check_support
-from tests.chart.render import CHART, refuse, render, run_helm
+from tests.chart.render import CHART, refuse, render, run_helm, template
+from tests.chart.values import (
+    UMBRELLA,
+    documented_values,
+    known_values,
+    leaves,
+    open_levels,
+    read_table,
+    render_table,
+    schema_paths,
+    used_values,
+)
 
-VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
-SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
-UMBRELLA = {"enabled"}
-"""Accepted because umbrella charts set it on every chart of theirs."""
+TWO, POLICY = "replicas=2", "networkPolicy.enabled=true"
+SERVICE_MONITOR, POD_MONITOR = "metrics.serviceMonitor.enabled=true", "metrics.podMonitor.enabled=true"
+DASHBOARDS, RULES = "dashboards.enabled=true", "rules.enabled=true"
+SPREAD = "[0].maxSkew=1,{0}[0].topologyKey=zone,{0}[0].whenUnsatisfiable=DoNotSchedule".format(
+    "topologySpreadConstraints"
+)
+ACCOUNT = "trainer.serviceAccount.create=true"
+SAMPLES: dict[str, tuple[str, ...]] = {
+    "nameOverride": ("=other",),
+    "fullnameOverride": ("=other",),
+    "crds.enabled": ("=false",),
+    "crds.keep": ("=false",),
+    "watch.namespaces": ("={a}",),
+    "replicas": ("=2",),
+    "podDisruptionBudget.enabled": ("=false", TWO),
+    "podDisruptionBudget.maxUnavailable": ("=50%", TWO),
+    "topologySpreadConstraints": (SPREAD,),
+    "image.repository": ("=other",),
+    "image.tag": ("=other",),
+    "image.pullPolicy": ("=Never",),
+    "imagePullSecrets": ("[0].name=registry",),
+    "trainer.image.repository": ("=other",),
+    "trainer.image.tag": ("=other",),
+    "trainer.image.pullPolicy": ("=Never",),
+    "trainer.serviceAccount.create": ("=true",),
+    "trainer.serviceAccount.name": ("=other",),
+    "trainer.serviceAccount.namespaces": ("={a}", ACCOUNT),
+    "trainer.serviceAccount.annotations": (".a=b", ACCOUNT),
+    "trainer.serviceAccount.imagePullSecrets": ("[0].name=registry", ACCOUNT),
+    "serviceAccount.create": ("=false",),
+    "serviceAccount.name": ("=other",),
+    "serviceAccount.annotations": (".a=b",),
+    "rbac.create": ("=false",),
+    "rbac.aggregateToUserRoles": ("=false",),
+    "log.level": ("=debug",),
+    "metrics.service.enabled": ("=false",),
+    "metrics.service.port": ("=9090",),
+    "metrics.service.annotations": (".a=b",),
+    "metrics.annotations": ("=false",),
+    "metrics.serviceMonitor.enabled": ("=true",),
+    "metrics.serviceMonitor.labels": (".a=b", SERVICE_MONITOR),
+    "metrics.serviceMonitor.interval": ("=5s", SERVICE_MONITOR),
+    "metrics.podMonitor.enabled": ("=true",),
+    "metrics.podMonitor.labels": (".a=b", POD_MONITOR),
+    "metrics.podMonitor.interval": ("=5s", POD_MONITOR),
+    "dashboards.enabled": ("=true",),
+    "dashboards.labels": (".a=b", DASHBOARDS),
+    "dashboards.annotations": (".a=b", DASHBOARDS),
+    "dashboards.namespace": ("=other", DASHBOARDS),
+    "rules.enabled": ("=true",),
+    "rules.labels": (".a=b", RULES),
+    "rules.runbookUrl": ("=https://example.org/runbooks", RULES),
+    "networkPolicy.enabled": ("=true",),
+    "networkPolicy.prometheus.namespaceSelector": (".matchLabels.a=b", POLICY),
+    "networkPolicy.prometheus.podSelector": (".matchLabels.a=b", POLICY),
+    "resources.requests": (".cpu=1",),
+    "resources.limits": (".cpu=1",),
+    "podSecurityContext": (".runAsUser=10001",),
+    "podLabels": (".a=b",),
+    "podAnnotations": (".a=b",),
+    "nodeSelector": (".a=b",),
+    "tolerations": ("[0].operator=Exists",),
+    "affinity": (".nodeAffinity.a=b",),
+    "priorityClassName": ("=high",),
+    "extraEnv": ("[0].name=A",),
+    "test.namespace": ("=other",),
+    "test.destination": ("=s3://bucket/test",),
+    "test.storageSecret": ("=other",),
+    "test.storageClassName": ("=other",),
+    "test.cpu": ("=2",),
+    "test.memory": ("=9Gi",),
+}
+"""Value -> another than its default, and the settings without which it means nothing."""
+ELSEWHERE = {"global", "inspectCluster"}
+"""The user's own; and what only helm's notes show, on an API server (test_install.py)."""
 
 
 def test_helm_finds_nothing_to_complain_about() -> None:
@@ -47,19 +125,51 @@ def test_umbrella_charts_may_set_what_is_theirs() -> None:
 
 
 def test_schema_and_values_hold_the_same_keys() -> None:
-    assert set(_keys(SCHEMA)) - UMBRELLA == set(_paths(VALUES))
+    assert sorted(set(schema_paths()) - UMBRELLA) == sorted(known_values())
 
 
-def test_every_level_but_global_is_strict() -> None:
-    open_levels = [path for path, node in _levels(SCHEMA, "") if node.get("additionalProperties", True) is True]
-    assert open_levels == ["global", "podSecurityContext", "affinity"]
+def test_templates_use_no_value_that_is_not_there() -> None:
+    known = known_values()
+    assert sorted(use for use in used_values() if use not in known) == []
+
+
+def test_every_value_has_a_sample_by_which_its_use_is_seen() -> None:
+    assert sorted(SAMPLES) == sorted(set(leaves()) - ELSEWHERE)
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES))
+def test_a_value_changes_what_is_rendered(path: str) -> None:
+    setting, *needed = SAMPLES[path]
+    assert template(f"{path}{setting}", *needed) != template(*needed)
+
+
+def test_every_level_that_is_ours_is_strict() -> None:
+    assert list(open_levels()) == [
+        "global",
+        "topologySpreadConstraints[]",
+        "podSecurityContext",
+        "tolerations[]",
+        "affinity",
+        "extraEnv[]",
+    ]
 
 
 def test_every_value_is_explained_by_a_sentence_above_it() -> None:
-    lines = (CHART / "values.yaml").read_text().splitlines()
-    leaves = [number for number, line in enumerate(lines) if ": " in line and not line.strip().startswith("#")]
-    unexplained = [lines[number].strip() for number in leaves if not lines[number - 1].strip().startswith("# ")]
-    assert unexplained == ["cpu: 50m", "memory: 128Mi", "memory: 512Mi"]
+    single = set(leaves())
+    unexplained = [
+        value.path
+        for value in documented_values()
+        if value.path in single and not (value.comment[:1].isupper() and value.comment.endswith("."))
+    ]
+    assert unexplained == []
+
+
+def test_no_value_is_left_out_of_the_explanations() -> None:
+    assert [value.path for value in documented_values()] == list(known_values())
+
+
+def test_the_table_of_the_readme_is_that_of_values_yaml() -> None:
+    assert read_table() == render_table(), "run: python -m tests.chart.values --write"
 
 
 def test_the_first_job_of_the_notes_is_a_job() -> None:
@@ -75,23 +185,3 @@ def test_the_job_in_the_chart_annotations_is_a_job() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     (job,) = yaml.safe_load(chart["annotations"]["artifacthub.io/crdsExamples"])
     assert check_support(FineTuneJob.from_data(job)) is None
-
-
-def _paths(values: dict[str, Any], path: str = "") -> Iterator[str]:
-    for key, value in values.items():
-        yield f"{path}{key}"
-        if isinstance(value, dict) and path != "resources.":
-            yield from _paths(value, f"{path}{key}.")
-
-
-def _keys(schema: dict[str, Any], path: str = "") -> Iterator[str]:
-    for key, child in schema.get("properties", {}).items():
-        yield f"{path}{key}"
-        yield from _keys(child, f"{path}{key}.")
-
-
-def _levels(schema: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    if schema.get("type") == "object":
-        yield path, schema
-    for key, child in schema.get("properties", {}).items():
-        yield from _levels(child, f"{path}.{key}".lstrip("."))

@@ -29,7 +29,13 @@ def install(namespace: str, settings: Sequence[str] = ()) -> None:
     """Install or upgrade the release and wait until it is ready."""
     kubeconfig = foreign_kubeconfig() or REPOSITORY / ".cluster" / "kubeconfig"
     command = [str(helm()), "upgrade", "--install", RELEASE, str(CHART), "--namespace", namespace, "--create-namespace"]
-    command += ["--wait", "--timeout", "120s", *(word for setting in settings for word in ("--set", setting))]
+    command += [
+        "--reset-values",
+        "--wait",
+        "--timeout",
+        "120s",
+        *(word for setting in settings for word in ("--set", setting)),
+    ]
     done = subprocess.run(command, check=False, env={**os.environ, "KUBECONFIG": str(kubeconfig)})
     if done.returncode != 0:
         raise StartError(f"the chart is not up; `kubectl --namespace {namespace} logs deploy/{RELEASE}` may say why")
