@@ -74,6 +74,7 @@ def start_agent(folder: RunFolder, lock: int) -> AgentProcess:
         names.ENV_NODE_INDEX: "0",
         names.ENV_ROLE: names.ROLE_TRAINER,
         names.ENV_PORT: str(port),
+        names.ENV_LOG_FORMAT: os.environ.get(names.ENV_LOG_FORMAT, "text"),
         "PYTHONUNBUFFERED": "1",
     }
     folder.work.mkdir(parents=True, exist_ok=True)

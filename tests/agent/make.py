@@ -135,6 +135,11 @@ class AgentProcess:
         return (self.folder / "agent.log").read_text()
 
     @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The log, every line of which has to be one object."""
+        return [json.loads(line) for line in self.log.splitlines()]
+
+    @property
     def end(self) -> dict[str, Any]:
         """The termination message."""
         end: dict[str, Any] = json.loads((self.folder / "termination").read_text())

@@ -8,13 +8,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from finetune_contract.progress import StepProgress, Straggler
 from finetune_trainer.agent.metrics import Metrics
-from finetune_trainer.messages import Evaluated, Heartbeat, Logged
+from finetune_trainer.messages import Evaluated, Heartbeat, Logged, Resumed
 from tests.agent.make import make_run
 
 FROZEN = {
     "finetune_attempt",
     "finetune_checkpoint_bytes_total",
     "finetune_checkpoint_stall_seconds_total",
+    "finetune_checkpoint_timestamp_seconds",
     "finetune_data_wait_seconds_total",
     "finetune_eval_metric",
     "finetune_goodput_ratio",
@@ -24,14 +25,18 @@ FROZEN = {
     "finetune_lost_steps_total",
     "finetune_mfu_ratio",
     "finetune_news",
+    "finetune_phase_seconds_total",
+    "finetune_rank_memory_bytes",
     "finetune_rank_step",
     "finetune_rank_step_seconds",
     "finetune_restarts_total",
     "finetune_samples_total",
     "finetune_step",
     "finetune_step_seconds",
+    "finetune_storage_errors_total",
     "finetune_stragglers",
     "finetune_tokens_total",
+    "finetune_total_steps",
 }
 
 
@@ -42,15 +47,20 @@ class _Clock:
         return self.now
 
 
-def _log(step: int, flops: float | None = None) -> Logged:
+def _log(step: int, flops: float | None = None, seconds: float = 0.0) -> Logged:
+    progress = StepProgress(
+        step=step, total_steps=20, loss=0.5, learning_rate=1e-4, step_seconds=2.0, training_seconds=seconds
+    )
     return Logged(
-        progress=StepProgress(step=step, total_steps=20, loss=0.5, learning_rate=1e-4, step_seconds=2.0),
+        progress=progress,
         tokens_total=step * 100,
         samples_total=step * 8,
         data_wait_seconds=step * 0.5,
         save_stall_seconds=step * 0.25,
         flops_per_second=flops,
         rank_seconds=(1.0, 2.0),
+        rank_gpu_bytes=(30, 40),
+        rank_host_bytes=(50, 60),
     )
 
 
@@ -71,16 +81,25 @@ def _make_metrics(peak_flops: float | None = None, clock: _Clock | None = None, 
 
 
 def test_names_and_labels_are_frozen() -> None:
-    metrics = _make_metrics(peak_flops=1e12)
+    clock = _Clock()
+    metrics = _make_metrics(peak_flops=1e12, clock=clock)
+    metrics.see_verified(1e9)
+    clock.now += 40.0
     metrics.receive(Heartbeat(rank=3, phase="training", step=5, at=0.0))
     metrics.receive(Evaluated(step=5, split="validation", metrics={"f1": 0.8}, best=True))
-    metrics.receive(_log(5, flops=5e11))
+    metrics.receive(_log(5, flops=5e11, seconds=10.0))
     names = {(name, tuple(sorted(key for key, _ in labels))) for name, labels in _read(metrics)}
     labels: dict[str, tuple[str, ...]] = {"finetune_eval_metric": ("metric", "split")}
     labels |= dict.fromkeys(("finetune_rank_step", "finetune_rank_step_seconds"), ("rank",))
-    assert {name for name in names if not name[0].endswith("_created")} == {
-        (name, labels.get(name, ())) for name in FROZEN
-    }
+    labels |= {"finetune_rank_memory_bytes": ("memory", "rank"), "finetune_phase_seconds_total": ("phase",)}
+    assert names == {(name, labels.get(name, ())) for name in FROZEN}
+
+
+def test_what_is_not_known_has_no_sample() -> None:
+    names = {name for name, _ in _read(_make_metrics())}
+    unknown = {"loss", "learning_rate", "step_seconds", "goodput_ratio", "checkpoint_timestamp_seconds"}
+    assert names.isdisjoint({f"finetune_{name}" for name in unknown})
+    assert {"finetune_lost_steps_total", "finetune_storage_errors_total", "finetune_restarts_total"} <= names
 
 
 def test_counters_add_up_the_attempts() -> None:
@@ -105,14 +124,49 @@ def test_counters_add_up_the_attempts() -> None:
 def test_ratios_and_gpu_seconds_follow_the_clock() -> None:
     clock = _Clock()
     metrics = _make_metrics(peak_flops=1e12, clock=clock, resources={"gpusPerNode": 4})
-    metrics.receive(_log(5, flops=4e11))
-    metrics.receive(_log(10, flops=4e11))
+    metrics.receive(_log(5, flops=4e11, seconds=5.0))
+    metrics.receive(_log(10, flops=4e11, seconds=10.0))
     clock.now += 40.0
     values = _read(metrics)
     nothing: frozenset[tuple[str, str]] = frozenset()
     assert values["finetune_gpu_seconds_total", nothing] == 160.0
     assert values["finetune_goodput_ratio", nothing] == 0.25
     assert values["finetune_mfu_ratio", nothing] == 0.4
+
+
+def test_goodput_loses_the_steps_that_are_done_again() -> None:
+    clock = _Clock()
+    metrics = _make_metrics(clock=clock)
+    metrics.begin(1)
+    metrics.receive(Resumed(step=0))
+    metrics.receive(_log(10, seconds=20.0))
+    metrics.begin(2)
+    metrics.receive(Resumed(step=5))
+    metrics.receive(_log(8, seconds=6.0))
+    clock.now += 64.0
+    assert _read(metrics)["finetune_goodput_ratio", frozenset()] == 16.0 / 64.0
+
+
+def test_time_goes_to_the_phase_in_which_it_passes() -> None:
+    clock = _Clock()
+    metrics = _make_metrics(clock=clock)
+    clock.now += 1.0
+    for phase, seconds in (("Preparing", 2.0), ("Starting", 4.0), ("Training", 8.0), ("Starting", 16.0)):
+        metrics.enter_phase(phase)  # type: ignore[arg-type]
+        clock.now += seconds
+    found = {
+        labels: value for (name, labels), value in _read(metrics).items() if name == "finetune_phase_seconds_total"
+    }
+    times = {"Idle": 1.0, "Preparing": 2.0, "Starting": 20.0, "Training": 8.0}
+    assert found == {frozenset({("phase", phase)}): seconds for phase, seconds in times.items()}
+
+
+def test_every_rank_has_its_peak_of_memory() -> None:
+    metrics = _make_metrics()
+    metrics.receive(_log(5))
+    found = {labels: value for (name, labels), value in _read(metrics).items() if name == "finetune_rank_memory_bytes"}
+    peaks = {("gpu", "0"): 30, ("gpu", "1"): 40, ("host", "0"): 50, ("host", "1"): 60}
+    assert found == {frozenset({("memory", memory), ("rank", rank)}): peak for (memory, rank), peak in peaks.items()}
 
 
 def test_a_new_attempt_has_no_stragglers_yet() -> None:

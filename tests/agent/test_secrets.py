@@ -25,7 +25,7 @@ def test_a_worker_sees_no_credentials_although_its_agent_has_them(tmp_path: Path
     with AgentProcess(tmp_path / "node-0", run, environment=secret) as agent:
         agent.annotate(make_attempt())
         agent.wait_for_news()
-        assert "[spam attempt=1 rank=0] credentials seen: []" in agent.log
+        assert ("credentials seen: []", 0) in [(line["message"], line["rank"]) for line in agent.lines]
 
 
 def test_the_agents_memory_and_environment_are_closed_to_its_siblings() -> None:

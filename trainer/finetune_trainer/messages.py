@@ -87,6 +87,10 @@ class Logged(Document):
     flops_per_second: float | None = None
     rank_seconds: tuple[float, ...] = ()
     """By rank: its own seconds a step in the interval, without waiting for others."""
+    rank_gpu_bytes: tuple[int, ...] = ()
+    """By rank: peak of the GPU memory that torch has allocated; empty without GPUs."""
+    rank_host_bytes: tuple[int, ...] = ()
+    """By rank: peak of the resident set."""
 
 
 class Evaluated(Document):

@@ -13,20 +13,23 @@ from finetune_contract.exits import FailureClass, WorkerExit
 from finetune_contract.names import Reason
 from finetune_contract.progress import Failure
 from finetune_trainer.agent.checkpoints import Checkpoints, show_ledger
+from finetune_trainer.agent.child_log import ChildLog
 from finetune_trainer.agent.delivery import Delivery
 from finetune_trainer.agent.inputs import Inputs, fetch_inputs
+from finetune_trainer.agent.log_format import Origin
 from finetune_trainer.agent.preparation import await_pointer, prepare
 from finetune_trainer.agent.publication import await_outcome, publish
-from finetune_trainer.agent.rank_log import RankLog
 from finetune_trainer.agent.resume import find_usable, is_told_checkpoints, make_offers
 from finetune_trainer.agent.site import Site, unless_stopped
 from finetune_trainer.agent.stopping import SAVING_SHARE, UPLOADING_SHARE, find_grace, finish_within, stop_workers
+from finetune_trainer.agent.story import tell_data, tell_failure, tell_outcome
 from finetune_trainer.agent.stragglers import Stragglers
 from finetune_trainer.agent.tasks import make_tasks
 from finetune_trainer.agent.verdict import find_first_failure
 from finetune_trainer.agent.watch import Watched, watch_hangs
 from finetune_trainer.agent.workers import Workers
 from finetune_trainer.errors import FineTuneError, ReportedError, StoppedError, StorageAccessError, StorageError
+from finetune_trainer.logs import Event, tell
 from finetune_trainer.messages import FetchCheckpoint, Logged, Resumed, SnapshotReady, WorkerMessage
 from finetune_trainer.results import PreparedPointer
 from finetune_trainer.store.fence import raise_fence
@@ -45,13 +48,15 @@ async def follow_attempt(site: Site, attempt: Attempt, stop: asyncio.Event) -> N
     try:
         await _run(site, attempt, stop)
     except StoppedError as error:
-        logger.info("attempt %d stopped: %s", attempt.number, error)
+        logger.info("attempt %d stopped: %s", attempt.number, error, extra=tell(Event.ATTEMPT_STOPPED))
         board.stopped()
     except FineTuneError as error:
-        logger.error("attempt %d failed: %s", attempt.number, error)
-        board.fail(error.to_failure(node))
+        failure = error.to_failure(node)
+        tell_failure(f"attempt {attempt.number}", failure)
+        board.fail(failure)
     except Exception as error:
-        logger.exception("attempt %d failed", attempt.number)
+        extra = tell(Event.ATTEMPT_FAILED, reason=Reason.CODE_CRASH)
+        logger.exception("attempt %d failed: %s: %s", attempt.number, type(error).__name__, error, extra=extra)
         board.fail(describe_crash(error, node))
 
 
@@ -68,11 +73,15 @@ async def _run(site: Site, attempt: Attempt, stop: asyncio.Event) -> None:
             await unless_stopped(asyncio.to_thread(_complete_ledger, site, attempt), stop)
     pointer = await unless_stopped(_find_data(site, leads=leads), stop)
     site.board.set_data(pointer.summary)
+    if leads:
+        tell_data(pointer.summary)
     inputs = await unless_stopped(fetch_inputs(site, attempt, pointer), stop)
     await train(site, attempt, pointer, inputs, stop)
     if leads:
         publishing, left = publish(site, attempt, pointer, inputs), "asked to stop; the next attempt publishes"
-        site.board.finish(await finish_within(publishing, stop, find_grace(site) * SAVING_SHARE, left))
+        outcome = await finish_within(publishing, stop, find_grace(site) * SAVING_SHARE, left)
+        tell_outcome(outcome)
+        site.board.finish(outcome)
     else:
         site.board.finish(await unless_stopped(await_outcome(site), stop))
 
@@ -182,9 +191,9 @@ def _find_watched(site: Site, attempt: Attempt, *, alone: bool) -> Watched:
     )
 
 
-def _open_log(site: Site, attempt: Attempt, rank: int) -> RankLog:
-    prefix = f"[{site.settings.run.job.name} attempt={attempt.number} rank={rank}]"
-    return RankLog(site.settings.attempt_dir(attempt.number) / f"rank-{rank}.log", prefix)
+def _open_log(site: Site, attempt: Attempt, rank: int) -> ChildLog:
+    origin = Origin("worker", attempt.number, rank)
+    return ChildLog(origin, site.settings.attempt_dir(attempt.number) / f"rank-{rank}.log")
 
 
 def describe_crash(error: Exception, node: int) -> Failure:

@@ -31,7 +31,9 @@ from finetune_trainer.agent.best_copies import keep_best, mark_verified
 from finetune_trainer.agent.held import Release, Snapshot
 from finetune_trainer.agent.site import Site
 from finetune_trainer.errors import FencedError, FineTuneError, StorageAccessError, StorageError
+from finetune_trainer.logs import Event, tell
 from finetune_trainer.messages import SnapshotReady
+from finetune_trainer.publish.figures import format_bytes
 from finetune_trainer.store import manifest as manifests
 from finetune_trainer.store.fence import check_fence
 from finetune_trainer.store.ledger import Ledger, change_ledger, delete_checkpoint
@@ -121,6 +123,7 @@ class Checkpoints:
         complete = await self._complete(snapshot)
         if complete is not None:
             await asyncio.to_thread(mark_verified, snapshot, complete[1], work_dir)
+            self._tell_verified(snapshot, complete[0])
         self._held.settle(snapshot)
         if complete is not None and self._leads:
             record = manifests.record_of(*complete, self._uri(snapshot), time.time())
@@ -153,7 +156,6 @@ class Checkpoints:
                 self._site.board.withdraw(self._trouble)
                 self._trouble = f"checkpoint of step {snapshot.step} is late: {error}"
                 self._site.board.warn(self._trouble)
-                logger.warning("%s", self._trouble)
             except FencedError as error:
                 # Between two attempts the fence is raised before this agent has heard of the next one.
                 if not self._is_over:
@@ -212,6 +214,26 @@ class Checkpoints:
             for old in surplus:
                 delete_checkpoint(store, number, old)
         show_ledger(self._site, ledger)
+
+    def _tell_verified(self, snapshot: Snapshot, manifest: manifests.Manifest) -> None:
+        self._site.metrics.see_verified(time.time())
+        if not self._leads:
+            return
+        logger.info(
+            "checkpoint of step %d is verified: %s in %s%s",
+            snapshot.step,
+            format_bytes(manifest.size_bytes),
+            self._uri(snapshot),
+            ", the best so far" if manifest.best else "",
+            extra=tell(
+                Event.CHECKPOINT_VERIFIED,
+                step=snapshot.step,
+                bytes=manifest.size_bytes,
+                uri=self._uri(snapshot),
+                best=manifest.best,
+                metrics=dict(manifest.metrics),
+            ),
+        )
 
     @property
     def _newest(self) -> Attempt:

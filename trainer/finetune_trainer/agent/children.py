@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from finetune_trainer.agent.child_log import ChildLog
+from finetune_trainer.agent.log_format import Origin
+
 LINE_BYTES = 64 * 1024 * 1024
 """The longest line that a child may write (a summary with ten thousand class names is one)."""
-LAST_LINES = 20
 TERM_SECONDS = 5.0
 
 
@@ -25,12 +25,12 @@ class ChildEnd:
 
 
 async def run_child(
-    command: Sequence[str], environment: Mapping[str, str], label: str, hear: Callable[[str], bool]
+    command: Sequence[str], environment: Mapping[str, str], name: str, hear: Callable[[str], bool]
 ) -> ChildEnd:
     """Run a command to its end; cancelled, it is ended too.
 
     `hear` gets every line of its stdout and says whether it was meant for the agent; all others go to the agent's
-    output with `label` before them.
+    log as the words of `name`.
     """
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -41,27 +41,22 @@ async def run_child(
         limit=LINE_BYTES,
         start_new_session=True,
     )
-    last: deque[str] = deque(maxlen=LAST_LINES)
+    log = ChildLog(Origin(name))
     try:
         await asyncio.gather(
-            _follow(process.stdout, label, last, hear),
-            _follow(process.stderr, label, last, lambda line: False),
+            _follow(process.stdout, log, hear),
+            _follow(process.stderr, log, lambda line: False),
         )
-        return ChildEnd(await process.wait(), tuple(last))
+        return ChildEnd(await process.wait(), log.last_lines)
     finally:
         await _end(process)
 
 
-async def _follow(
-    stream: asyncio.StreamReader | None, label: str, last: deque[str], hear: Callable[[str], bool]
-) -> None:
+async def _follow(stream: asyncio.StreamReader | None, log: ChildLog, hear: Callable[[str], bool]) -> None:
     assert stream is not None
     async for raw in stream:
-        line = raw.decode(errors="replace").rstrip()
-        if line and not hear(line):
-            last.append(line[:4000])
-            sys.stdout.write(f"{label} {line}\n")
-            sys.stdout.flush()
+        if not hear(raw.decode(errors="replace").rstrip()):
+            log.feed(raw.rstrip(b"\n") + b"\n")
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

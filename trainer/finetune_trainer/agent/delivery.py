@@ -124,8 +124,7 @@ class Delivery:
             return ""
         shutil.rmtree(target, ignore_errors=True)
         command = [sys.executable, "-m", UNIVERSAL_MODULE, "--input", str(source), "--output", str(target)]
-        label = f"[{self._site.settings.run.job.name} convert]"
-        end = await run_child(command, os.environ, label, lambda line: False)
+        end = await run_child(command, os.environ, "convert", lambda line: False)
         if end.exit_code != 0:
             return describe_end(end, self._site.settings.node, "converting it to another number of processes").message
         mark.write_text(digest)

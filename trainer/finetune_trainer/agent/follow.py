@@ -18,7 +18,9 @@ from finetune_trainer.agent.launcher import find_launcher_processes
 from finetune_trainer.agent.orphans import reap_orphans
 from finetune_trainer.agent.preparation import prepare
 from finetune_trainer.agent.site import Site, unless_stopped
+from finetune_trainer.agent.story import tell_data, tell_failure
 from finetune_trainer.errors import FineTuneError, StoppedError
+from finetune_trainer.logs import Event, tell
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +78,8 @@ class Follower:
 
     def _ask_to_stop(self) -> None:
         if not self._stop.is_set():
-            logger.info("asked to stop: %s", self._wishes.stop.reason if self._wishes.stop else "SIGTERM")
+            reason = self._wishes.stop.reason if self._wishes.stop else "SIGTERM"
+            logger.info("asked to stop: %s", reason, extra=tell(Event.STOP_REQUESTED, reason=reason))
             self._stop.set()
             if self._is_idle and not self._site.board.news:
                 self._site.board.stopped()
@@ -88,7 +91,13 @@ class Follower:
             logger.info("attempt %d goes on without this node", attempt.number)
             self._site.board.enter("Idle")
             return
-        logger.info("attempt %d begins", attempt.number)
+        nodes = len(attempt.members)
+        logger.info(
+            "attempt %d begins, with %s",
+            attempt.number,
+            "1 node" if nodes == 1 else f"{nodes} nodes",
+            extra=tell(Event.ATTEMPT_STARTED, nodes=nodes),
+        )
         self._work = asyncio.ensure_future(follow_attempt(self._site, attempt, self._stop))
 
     async def _pass_over(self, attempt: Attempt) -> None:
@@ -100,7 +109,7 @@ class Follower:
 
     async def _adopt(self, attempt: Attempt) -> None:
         await self._end_work()
-        self._number = attempt.number
+        self._number = self._site.place.attempt = attempt.number
         self._stop = asyncio.Event()
         self._told.clear()
         self._site.board.begin(attempt)
@@ -144,12 +153,14 @@ async def prepare_only(site: Site, stop: asyncio.Event) -> None:
         await unless_stopped(touch_store(site, None), stop)
         pointer = await unless_stopped(prepare(site), stop)
         site.board.set_data(pointer.summary)
+        tell_data(pointer.summary)
         site.board.prepared()
     except StoppedError:
         site.board.stopped()
     except FineTuneError as error:
-        logger.error("preparation failed: %s", error)
-        site.board.fail(error.to_failure(site.settings.node))
+        failure = error.to_failure(site.settings.node)
+        tell_failure("preparation", failure)
+        site.board.fail(failure)
     except Exception as error:
-        logger.exception("preparation failed")
+        logger.exception("preparation failed: %s", error, extra=tell(Event.ATTEMPT_FAILED))
         site.board.fail(describe_crash(error, site.settings.node))

@@ -49,7 +49,7 @@ async def fetch_inputs(site: Site, attempt: Attempt, pointer: PreparedPointer) -
 
 def _fetch_folder(site: Site, uri: str, target: Path) -> Path:
     """Download a folder once; one that lies on this machine is used where it is."""
-    store = Store.open(uri, site.trusted_environment)
+    store = Store.open(uri, site.trusted_environment, count_failure=site.metrics.count_storage_error)
     if store.folder is not None and store.folder.is_dir():
         return store.folder
     mark = target / FILE_COMPLETE

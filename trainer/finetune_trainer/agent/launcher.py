@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
-from collections.abc import MutableMapping, Sequence
+import sys
+import threading
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
@@ -18,11 +21,14 @@ from pathlib import Path
 
 from finetune_contract.run import RunConfig
 from finetune_trainer.agent.cgroup import count_usable_cpus
+from finetune_trainer.agent.child_log import ChildLog
 from finetune_trainer.agent.entry import enter
+from finetune_trainer.agent.log_format import Origin
 from finetune_trainer.errors import FineTuneError
 
 WORKER_TARGET = "finetune_trainer.worker.run.main"
 WORKER_PRELOAD = ("torch", "transformers", "deepspeed", "finetune_trainer.worker.run")
+READ_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ class Launcher:
     def begin(self) -> None:
         """Start the forkserver; returns at once, its imports go on. The environment must be set before."""
         multiprocessing.get_context("forkserver").set_forkserver_preload(list(self.preload))
-        forkserver.ensure_running()
+        with _heard_by(ChildLog(Origin("launcher"))):
+            forkserver.ensure_running()
 
     async def launch(self, task_json: str, rank: int, stack_file: str) -> Launched:
         """Fork one worker; waits for the imports if they are not done. Raises FineTuneError.
@@ -73,6 +80,29 @@ class Launcher:
             theirs.close()
             writer.close()
         return Launched(process, ours, reader)
+
+
+@contextmanager
+def _heard_by(log: ChildLog) -> Iterator[None]:
+    """What is started meanwhile has a pipe for its output, which a thread reads: imports print as they like."""
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    own = os.dup(1), os.dup(2)
+    os.dup2(writer, 1)
+    os.dup2(writer, 2)
+    try:
+        yield
+    finally:
+        os.dup2(own[0], 1)
+        os.dup2(own[1], 2)
+        for handle in (*own, writer):
+            os.close(handle)
+        threading.Thread(target=_follow, args=(reader, log), daemon=True, name="launcher-log").start()
+
+
+def _follow(reader: int, log: ChildLog) -> None:
+    while data := os.read(reader, READ_BYTES):
+        log.feed(data)
 
 
 def find_launcher_processes() -> frozenset[int]:

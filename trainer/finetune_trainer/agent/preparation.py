@@ -31,7 +31,7 @@ async def prepare(site: Site) -> PreparedPointer:
     command = [sys.executable, "-m", "finetune_trainer.data"]
     command += ["--run", str(settings.run_path), "--work-dir", str(work_dir)]
     site.board.enter("Preparing")
-    end = await run_child(command, site.trusted_environment, f"[{settings.run.job.name} prepare]", listener.hear)
+    end = await run_child(command, site.trusted_environment, "prepare", listener.hear)
     site.board.set_preparation(None)
     if end.exit_code != 0 or listener.failure is not None:
         raise ReportedError(listener.failure or describe_end(end, settings.node, "data preparation"))

@@ -1,10 +1,11 @@
 """The board: what this agent knows, and whether there is news that the operator has not answered.
 
-Folds messages into the contract's Progress. No I/O. Pod-local truth only.
+Folds messages into the contract's Progress, and says every warning once in the log. Pod-local truth only.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from finetune_contract.progress import (
     RankHeartbeat,
     StepProgress,
 )
+from finetune_trainer.logs import Event, tell
 from finetune_trainer.messages import (
     Evaluated,
     Heartbeat,
@@ -43,15 +45,25 @@ _PHASES: Final[dict[WorkerPhase, AgentPhase]] = {
 _LAST_WORDS: Final = ("Finished", "Failed", "Stopped")
 MOST_WARNINGS: Final = 50
 
+logger = logging.getLogger(__name__)
+
 
 class Board:
     """The state behind GET /progress."""
 
     def __init__(
-        self, job_uid: str, node: int, role: str, *, host: str | None = None, clock: Callable[[], float] = time.time
+        self,
+        job_uid: str,
+        node: int,
+        role: str,
+        *,
+        host: str | None = None,
+        clock: Callable[[], float] = time.time,
+        entered: Callable[[AgentPhase], None] = lambda phase: None,
     ) -> None:
-        """`host`: Kubernetes node, which failures are told to have happened on."""
+        """`host`: Kubernetes node, which failures are told to have happened on. `entered` hears of each new phase."""
         self._clock = clock
+        self._entered = entered
         self._host = host
         self._state = Progress(job_uid=job_uid, node=node, role=role)
         self._ranks: dict[int, RankHeartbeat] = {}
@@ -117,13 +129,15 @@ class Board:
 
     def warn(self, text: str) -> None:
         """Something that a user should know although it stops nothing; said once."""
-        if text not in self._warnings:
+        if text[:4096] not in self._warnings:
             self._warnings.append(text[:4096])
+            logger.warning("%s", text, extra=tell(Event.WARNING))
 
     def withdraw(self, text: str) -> None:
         """A warning is over: what it said is no longer so."""
         if text[:4096] in self._warnings:
             self._warnings.remove(text[:4096])
+            logger.info("over: %s", text, extra=tell(Event.WARNING_OVER))
 
     def set_preparation(self, preparation: PreparationProgress | None) -> None:
         """How far data preparation is; None once it has ended."""
@@ -165,4 +179,7 @@ class Board:
             self._update(step=self._state.step.model_copy(update={"step": message.step}))
 
     def _update(self, **changes: object) -> None:
+        before = self._state.phase
         self._state = self._state.model_copy(update=changes)
+        if self._state.phase != before:
+            self._entered(self._state.phase)

@@ -71,9 +71,8 @@ async def write_report(
     }
     command = [sys.executable, "-m", "finetune_trainer.publish"]
     command += [text for name, value in options.items() for text in (name, str(value))]
-    label = f"[{site.settings.run.job.name} publish]"
     listener = Listener(site.board)
-    end = await run_child(command, os.environ, label, listener.hear)
+    end = await run_child(command, os.environ, "publish", listener.hear)
     if end.exit_code != 0:
         raise ReportedError(listener.failure or describe_end(end, site.settings.node, "writing the report"))
     return Report.from_data(json.loads((attempt_dir / "report" / names.FILE_REPORT_JSON).read_bytes()))

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from finetune_trainer.agent.held import HeldSnapshots
 from finetune_trainer.agent.launcher import Launcher
+from finetune_trainer.agent.log_format import Place
 from finetune_trainer.agent.metrics import Metrics
 from finetune_trainer.agent.progress import Board
 from finetune_trainer.agent.settings import Settings
@@ -45,6 +46,8 @@ class Site:
     memory: SharedMemory = field(default_factory=lambda: SharedMemory(None, 0))
     """Where workers put them."""
     known: Known = field(default_factory=Known)
+    place: Place = field(default_factory=Place)
+    """What every line of the log says of this agent."""
 
 
 async def unless_stopped(work: Coroutine[Any, Any, Result], stop: asyncio.Event) -> Result:

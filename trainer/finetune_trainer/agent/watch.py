@@ -6,7 +6,6 @@ Reads marks and asks for stacks; what they mean is hang.py's. Ends no worker.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,6 @@ from finetune_trainer.agent.hang import Suspect, choose_cause, describe_hang, fi
 from finetune_trainer.agent.stacks import look_at
 from finetune_trainer.agent.workers import Workers
 from finetune_trainer.marks import Mark
-
-logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 PAUSE_SECONDS = 5.0
@@ -50,7 +47,6 @@ async def watch_hangs(workers: Workers, watched: Watched) -> Failure:
         marks = workers.read_marks(since=began)
         suspects = find_suspects(marks, watched.timeouts, now, since)
         if suspects and (failure := await _judge(workers, watched, suspects)) is not None:
-            logger.error("%s", failure.message)
             return failure
 
 

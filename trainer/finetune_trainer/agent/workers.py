@@ -18,8 +18,8 @@ from typing import Any
 
 from finetune_contract.progress import Failure
 from finetune_trainer.agent.cgroup import count_oom_kills
+from finetune_trainer.agent.child_log import ChildLog
 from finetune_trainer.agent.launcher import Launched, Launcher
-from finetune_trainer.agent.rank_log import RankLog
 from finetune_trainer.agent.stacks import stack_file
 from finetune_trainer.agent.verdict import WorkerEnd, has_failed
 from finetune_trainer.marks import Mark, read_marks
@@ -45,7 +45,7 @@ READ_BYTES = 65_536
 class _Worker:
     task: WorkerTask
     launched: Launched
-    log: RankLog
+    log: ChildLog
     oom_kills: int
     end: asyncio.Future[WorkerEnd]
     failure: Failure | None = None
@@ -70,7 +70,7 @@ class Workers:
         self._workers: list[_Worker] = []
         self._troubled = asyncio.Event()
 
-    async def start(self, tasks: Sequence[WorkerTask], log_of: Callable[[int], RankLog]) -> None:
+    async def start(self, tasks: Sequence[WorkerTask], log_of: Callable[[int], ChildLog]) -> None:
         """Fork one worker a task. Raises FineTuneError when one cannot be started."""
         for task in tasks:
             Path(task.marks_file).unlink(missing_ok=True)
@@ -148,7 +148,7 @@ class Workers:
     def _alive(self) -> list[_Worker]:
         return [worker for worker in self._workers if not worker.end.done()]
 
-    def _watch(self, task: WorkerTask, launched: Launched, log: RankLog) -> None:
+    def _watch(self, task: WorkerTask, launched: Launched, log: ChildLog) -> None:
         loop = asyncio.get_running_loop()
         worker = _Worker(task, launched, log, count_oom_kills(), loop.create_future())
         self._workers.append(worker)

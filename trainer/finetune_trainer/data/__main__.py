@@ -6,15 +6,18 @@ Says JSON lines on stdout (see speech) and exits 0, 10 (the user must change som
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
-import traceback
 from pathlib import Path
 
 from finetune_contract.run import RunConfig
 from finetune_trainer.data.prepare import prepare
 from finetune_trainer.data.speech import Speech
 from finetune_trainer.errors import FineTuneError, OutOfMemoryError
+from finetune_trainer.logs import speak_to_agent
+
+logger = logging.getLogger("finetune_trainer.data")
 
 
 def main() -> int:
@@ -32,7 +35,7 @@ def main() -> int:
     except Exception as error:
         known = _map_error(error)
         if known is not error:
-            traceback.print_exc()
+            logger.exception("%s", known)
         speech.failure(known.to_failure())
         return int(known.exit_code)
     return 0
@@ -42,6 +45,7 @@ def _take_stdout() -> Speech:
     """Keep stdout for our lines: what libraries print goes to stderr."""
     speech = Speech(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
+    speak_to_agent(sys.stderr)
     return speech
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from finetune_trainer.results import PreparedPointer
 from finetune_trainer.store.store import Store
 from finetune_trainer.store.transfer import upload_folder
 from finetune_trainer.tasks.metric_names import check_metrics
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def _read(preparation: Preparation) -> dict[str, Table]:
     check_rows(tables)
     if contaminated:
         words = f"{contaminated} training rows also stand in validation or test rows (contamination: "
-        print(f"{words}{data.contamination})", file=sys.stderr)
+        logger.warning("%s%s)", words, data.contamination)
     return tables
 
 

@@ -58,8 +58,11 @@ class Entry:
 class Store:
     """One folder of object storage. All paths are relative to it, with slashes."""
 
-    def __init__(self, location: Location, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, location: Location, environment: Mapping[str, str], count_failure: Callable[[], None] = lambda: None
+    ) -> None:
         self.uri = location.uri.rstrip("/")
+        self._count_failure = count_failure
         self.folder = location.folder
         self._location = location
         self._environment = dict(environment)
@@ -70,14 +73,16 @@ class Store:
         return self._made(LATER)
 
     @classmethod
-    def open(cls, uri: str, environment: Mapping[str, str] | None = None) -> Store:
+    def open(
+        cls, uri: str, environment: Mapping[str, str] | None = None, count_failure: Callable[[], None] = lambda: None
+    ) -> Store:
         """Make the store of a URI; `environment` holds its credentials (the process's own when absent).
 
         Contacts nothing. Raises StorageAccessError when the URI makes no sense; credentials are looked at by the first
-        call.
+        call. `count_failure` is called for every request that failed after its own retries.
         """
         environment = os.environ if environment is None else environment
-        return cls(locate(uri), environment)
+        return cls(locate(uri), environment, count_failure)
 
     def below(self, path: str) -> Store:
         """The store of a folder of this one."""
@@ -254,9 +259,11 @@ class Store:
             raise
         except FileNotFoundError as error:
             if kind == "write" or names_missing_bucket(str(error)):
+                self._count_failure()
                 raise refuse(error, self.uri, path, kind not in self._reached) from error
             raise
         except (BaseError, OSError) as error:
+            self._count_failure()
             raise refuse(error, self.uri, path, kind not in self._reached) from error
         self._reached.add(kind)
         return result

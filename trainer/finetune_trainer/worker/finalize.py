@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from finetune_contract.progress import EvaluationResult
 from finetune_trainer.errors import StoppedError
 from finetune_trainer.evaluation.gate import judge_gates
+from finetune_trainer.logs import Event, tell
 from finetune_trainer.messages import Finalized, Warned
 from finetune_trainer.publish.export import export_model, read_dtype
 from finetune_trainer.results import FinalEvaluation
@@ -25,6 +26,7 @@ from finetune_trainer.worker.evaluate import Evaluation, evaluate
 from finetune_trainer.worker.flops import count_parameters
 from finetune_trainer.worker.materials import DTYPES, Materials, read_model
 from finetune_trainer.worker.snapshot_files import SnapshotFiles
+from finetune_trainer.worker.story import choose_whole, describe_figures, describe_gate
 from finetune_trainer.worker.train import Run
 from finetune_trainer.worker.votes import Signal
 from finetune_trainer.worker.weights import FILE_WEIGHTS, WEIGHTS_FOLDER, read_weights, save_weights
@@ -55,6 +57,8 @@ def finalize(run: Run, earlier: tuple[Path, ...], began: float) -> FinalEvaluati
     export = run.attempt_dir / EXPORT_FOLDER
     if run.ranks.is_first:
         _export(run.materials, best, export)
+        step = run.state.best.step
+        logger.info("exported the weights of step %d, the best", step, extra=tell(Event.EXPORTED, step=step))
     run.ranks.barrier()
     model = _load_exported(run, export)
     judged: dict[str, Evaluation] = {
@@ -62,10 +66,23 @@ def finalize(run: Run, earlier: tuple[Path, ...], began: float) -> FinalEvaluati
     }
     final = _compose(run, judged, total, trained, time.time() - began)
     if run.ranks.is_first:
+        _tell_figures(final.evaluation)
         (run.attempt_dir / FILE_EVALUATION).write_text(final.to_json())
         run.link.send(Finalized(step=run.state.step))
     run.votes.settle()
     return final
+
+
+def _tell_figures(evaluation: EvaluationResult) -> None:
+    for split, metrics in (("validation", evaluation.validation), ("test", evaluation.test)):
+        if not metrics:
+            continue
+        before = f" (before training: {describe_figures(evaluation.baseline)})" if split == "test" else ""
+        figures = tell(Event.JUDGED, step=evaluation.step, split=split, metrics=choose_whole(metrics))
+        logger.info("the exported model: %s %s%s", split, describe_figures(metrics), before, extra=figures)
+    for gate in evaluation.gate:
+        figures = tell(Event.GATE_JUDGED, **gate.model_dump(exclude_none=True))
+        logger.log(logging.INFO if gate.passed else logging.WARNING, "%s", describe_gate(gate), extra=figures)
 
 
 def _find_best_weights(run: Run, earlier: tuple[Path, ...]) -> Path:
@@ -96,7 +113,6 @@ def _export(materials: Materials, best: Path, folder: Path) -> None:
     read_weights(model, best)
     name = materials.run.spec.model.source.removeprefix("hf://")
     export_model(model, materials.strategy, materials.tokenizer, materials.model_dir, base_name=name, folder=folder)
-    logger.info("exported the weights to %s", folder)
 
 
 def _load_exported(run: Run, export: Path) -> Module:

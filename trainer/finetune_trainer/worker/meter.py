@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from statistics import median
+from typing import NamedTuple
 
 from finetune_contract.progress import StepProgress
 from finetune_trainer.messages import Logged
@@ -13,6 +14,20 @@ from finetune_trainer.worker.schedule import Schedule
 from finetune_trainer.worker.steps import Step
 
 STEPS_REMEMBERED = 50
+
+
+class RankFigures(NamedTuple):
+    """What was gathered of all ranks, each in the order of ranks."""
+
+    seconds: tuple[float, ...] = ()
+    """Own seconds a step."""
+    gpu_bytes: tuple[int, ...] = ()
+    """Peak of the GPU memory; empty without GPUs."""
+    host_bytes: tuple[int, ...] = ()
+    """Peak of the resident set."""
+
+
+NOTHING_KNOWN = RankFigures()
 
 
 class Meter:
@@ -26,7 +41,8 @@ class Meter:
         self._tokens_total = 0
         self._samples_total = 0
         self._first_step_at: float | None = None
-        self._data_wait_seconds = 0.0
+        self._data_wait_seconds = self._last_wait_seconds = 0.0
+        self._training_seconds = 0.0
         self.save_stall_seconds = 0.0
         self.own_time = OwnTime()
         self._own_steps = 0
@@ -39,6 +55,7 @@ class Meter:
     def wait_for_rows(self, seconds: float) -> None:
         """A step has waited so long for its rows."""
         self._data_wait_seconds += seconds
+        self._last_wait_seconds = seconds
         self.own_time.add(seconds)
 
     def take_own_seconds(self) -> float:
@@ -47,8 +64,9 @@ class Meter:
         return self.own_time.take(steps)
 
     def count(self, step: Step, seconds: float) -> None:
-        """One step that took so many seconds."""
+        """One step that took so many seconds, with the wait for its rows."""
         self._own_steps += 1
+        self._training_seconds += max(0.0, seconds - self._last_wait_seconds)
         if self._first_step_at is None:
             # The first step also pays for start-up and says nothing of the others.
             self._first_step_at = time.time()
@@ -63,7 +81,7 @@ class Meter:
         step: int,
         loss: float | None,
         learning_rate: float,
-        rank_seconds: tuple[float, ...] = (),
+        ranks: RankFigures = NOTHING_KNOWN,
         skipped_steps: int = 0,
     ) -> Logged:
         """The figures of a log interval."""
@@ -80,6 +98,7 @@ class Meter:
                 tokens_per_second=tokens_per_second,
                 step_seconds=self.step_seconds,
                 eta_seconds=busy / len(self._seconds) * left if self._seconds else None,
+                training_seconds=self._training_seconds,
                 first_step_at=self._first_step_at,
                 skipped_steps=skipped_steps,
             ),
@@ -88,5 +107,7 @@ class Meter:
             data_wait_seconds=self._data_wait_seconds,
             save_stall_seconds=self.save_stall_seconds,
             flops_per_second=self._flops_per_token * tokens_per_second if tokens_per_second else None,
-            rank_seconds=rank_seconds,
+            rank_seconds=ranks.seconds,
+            rank_gpu_bytes=ranks.gpu_bytes,
+            rank_host_bytes=ranks.host_bytes,
         )

@@ -150,7 +150,6 @@ def _load(engine: Any, brought: Fetched, state: TrainerState, ranks: Ranks) -> N
 
 def _report(step: int, skipped: list[str], ranks: Ranks, link: AgentLink) -> None:
     if ranks.is_first:
-        logger.info("resumed from step %d" if step else "begins from the pre-trained model", *([step] if step else []))
         if skipped and not step:
             skipped.append("no checkpoint could be used: training begins again from the pre-trained model")
         link.send(Resumed(step=step, skipped=tuple(skipped)))

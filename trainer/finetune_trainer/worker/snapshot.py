@@ -225,7 +225,7 @@ class Snapshots:
             )
 
     def _warn(self, message: str) -> None:
-        logger.warning("%s", message)
+        """The agent says it in the log as well."""
         self._link.send(Warned(message=message))
 
 

@@ -7,23 +7,39 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from finetune_trainer.errors import StoppedError
+from finetune_trainer.logs import Event, tell
 from finetune_trainer.messages import Evaluated, Logged
+from finetune_trainer.publish.figures import format_duration
 from finetune_trainer.worker.evaluate import Evaluation, evaluate
 from finetune_trainer.worker.guard import Guard
 from finetune_trainer.worker.link import AgentLink
 from finetune_trainer.worker.materials import Materials
-from finetune_trainer.worker.meter import Meter
+from finetune_trainer.worker.memory import measure_peak
+from finetune_trainer.worker.meter import Meter, RankFigures
 from finetune_trainer.worker.ranks import Ranks
 from finetune_trainer.worker.schedule import Schedule
 from finetune_trainer.worker.snapshot import Snapshots
 from finetune_trainer.worker.state import TrainerState, add_points
 from finetune_trainer.worker.steps import Step, pass_over, prepare_steps, train_step
+from finetune_trainer.worker.story import choose_whole, describe_figures, describe_step
 from finetune_trainer.worker.votes import Signal, Votes
 
 logger = logging.getLogger(__name__)
+
+STEP_FIGURES: Final = {
+    "step",
+    "total_steps",
+    "epoch",
+    "loss",
+    "learning_rate",
+    "tokens_per_second",
+    "step_seconds",
+    "eta_seconds",
+}
+"""Fields of StepProgress that a line of the log has."""
 
 
 @dataclass
@@ -62,7 +78,13 @@ def train(run: Run) -> TrainerState:
         _evaluate_and_save(run)
     for step in iterate_steps(run):
         if _has_run_out(run):
-            logger.info("early stopping after step %d", step)
+            logger.info(
+                "stops early after step %d: %s has not become better than at step %d",
+                step,
+                run.materials.run.resolved.metric,
+                run.state.best.step,
+                extra=tell(Event.STOPPED_EARLY, step=step),
+            )
             break
     run.votes.settle()
     return run.state
@@ -72,10 +94,10 @@ def iterate_steps(run: Run) -> Iterator[int]:
     """Do one step after another, with all that is due after it; yields the number of each when it is done."""
     # Not to be asked of the model: a wrapper may say that it trains while what it wraps is as from_pretrained left it.
     run.engine.train()
-    since = time.monotonic()
+    since = rows_since = time.monotonic()
     run.link.marker.enter("data", run.state.step + 1)
     for step in _remaining_steps(run):
-        run.meter.wait_for_rows(time.monotonic() - since)
+        run.meter.wait_for_rows(time.monotonic() - rows_since)
         learning_rate = float(run.engine.get_lr()[0])
         _train_one(run, step)
         if step.micro_batches:
@@ -87,9 +109,11 @@ def iterate_steps(run: Run) -> Iterator[int]:
         if run.schedule.logs_at(step.number):
             _log(run, learning_rate)
         run.snapshots.prepare(run.state)
-        if _act_between_steps(run, signal):
+        acted = _act_between_steps(run, signal)
+        rows_since = time.monotonic()
+        if acted:
             run.engine.train()
-            since = time.monotonic()
+            since = rows_since
         run.link.marker.enter("data", step.number + 1)
         yield step.number
 
@@ -133,21 +157,28 @@ def _log(run: Run, learning_rate: float) -> None:
     """Read the losses since the last time: but for checkpoints, where the host waits for the device."""
     run.state = run.guard.read(run.state)
     loss, step = run.guard.take_mean(), run.state.step
-    rank_seconds = _gather_rank_seconds(run)
+    figures = _gather_rank_figures(run)
     values = {"train/learning_rate": learning_rate} | ({} if loss is None else {"train/loss": loss})
     run.state = run.state.model_copy(update={"curves": add_points(run.state.curves, step, values)})
     if run.ranks.is_first:
         skipped = len(run.state.skipped_steps)
-        message: Logged = run.meter.report(step, loss, learning_rate, rank_seconds, skipped)
-        logger.info("step %d/%d: loss %s", step, run.schedule.total_steps, "-" if loss is None else f"{loss:.4f}")
+        message: Logged = run.meter.report(step, loss, learning_rate, figures, skipped)
+        logger.info(
+            "%s",
+            describe_step(message.progress),
+            extra=tell(Event.STEP, **message.progress.model_dump(include=STEP_FIGURES)),
+        )
         run.link.send(message)
 
 
-def _gather_rank_seconds(run: Run) -> tuple[float, ...]:
-    """Each rank's own seconds a step since the last time."""
-    own = [0.0] * run.ranks.world_size
-    own[run.ranks.rank] = run.meter.take_own_seconds()
-    return tuple(run.ranks.sum(own))
+def _gather_rank_figures(run: Run) -> RankFigures:
+    """Of each rank: own seconds a step since the last time, and its peak of memory. One collective."""
+    size, rank, device = run.ranks.world_size, run.ranks.rank, run.ranks.device
+    own = [0.0] * (3 * size)
+    own[rank::size] = [run.meter.take_own_seconds(), *measure_peak(device)]
+    summed = run.ranks.sum(own)
+    gpu, host = (tuple(int(peak) for peak in summed[at : at + size]) for at in (size, 2 * size))
+    return RankFigures(tuple(summed[:size]), gpu if device.type == "cuda" else (), host)
 
 
 def _act_between_steps(run: Run, signal: Signal) -> bool:
@@ -169,19 +200,22 @@ def _wants_save(run: Run) -> bool:
     return minutes is not None and run.ranks.is_first and time.monotonic() - run.saved_at >= minutes * 60
 
 
-def describe_figures(metrics: dict[str, float]) -> str:
-    """Figures of the whole in one line of a log; those of single classes stand in the report."""
-    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items() if "/" not in name)
-
-
 def _save(run: Run, *, stopping: bool = False) -> None:
     # No checkpoint may hold what came after a loss that is not a number.
     run.state = run.guard.read(run.state)
     began = time.monotonic()
-    if run.snapshots.write(run.state, stopping=stopping):
-        run.saved_step = run.state.step
+    written = run.snapshots.write(run.state, stopping=stopping)
     run.saved_at = time.monotonic()
-    run.meter.save_stall_seconds += run.saved_at - began
+    seconds = run.saved_at - began
+    run.meter.save_stall_seconds += seconds
+    if written:
+        run.saved_step = run.state.step
+        logger.info(
+            "snapshot of step %d taken in %s; it is being uploaded",
+            run.state.step,
+            format_duration(seconds),
+            extra=tell(Event.CHECKPOINT_SAVED, step=run.state.step, seconds=seconds),
+        )
 
 
 def _stop(run: Run) -> None:
@@ -215,6 +249,11 @@ def _measure_baseline(run: Run) -> None:
     metrics = _evaluate(run, "test").metrics if "test" in run.materials.parts else {}
     run.state = run.state.model_copy(update={"baseline": metrics})
     if run.ranks.is_first and metrics:
+        logger.info(
+            "before training: test %s",
+            describe_figures(metrics),
+            extra=tell(Event.EVALUATED, step=0, split="test", metrics=choose_whole(metrics)),
+        )
         run.link.send(Evaluated(step=0, split="test", metrics=metrics, best=False))
 
 
@@ -239,6 +278,13 @@ def _evaluate_and_save(run: Run) -> None:
         }
     )
     if run.ranks.is_first and metrics:
-        logger.info("step %d: validation %s", step, describe_figures(metrics))
-        run.link.send(Evaluated(step=step, split="validation", metrics=metrics, best=best.step == step))
+        is_best = best.step == step
+        logger.info(
+            "step %d: validation %s; %s",
+            step,
+            describe_figures(metrics),
+            "the best so far" if is_best else f"the best was step {best.step}",
+            extra=tell(Event.EVALUATED, step=step, split="validation", metrics=choose_whole(metrics), best=is_best),
+        )
+        run.link.send(Evaluated(step=step, split="validation", metrics=metrics, best=is_best))
     _save(run)
