@@ -18,7 +18,7 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-from charts.dashboards.panels import SOURCE
+from charts.dashboards.panels import SOURCE, Query, make_target
 from charts.dashboards.titles import BOARDS
 
 TAG: Final = "finetune-operator"
@@ -74,6 +74,7 @@ def mark(
         .enable(shown)
         .icon_color(colour)
         .expr(expr)
+        .target(make_target(Query(expr), "A"))
         .title_format(title)
         .text_format(text)
         .use_value_for_time(timed)
@@ -115,6 +116,11 @@ def board(
     made = builder.build()
     for number, each in zip(count(1), made.panels or [], strict=False):
         each.id_val = number
+    # The builder's placement would have Grafana 12 hide them behind a button.
+    for link in made.links or []:
+        link.placement = None  # type: ignore[assignment]
+    for each_mark in (made.annotations.list_val if made.annotations else None) or []:
+        each_mark.placement = None  # type: ignore[assignment]
     made.version = 1
     return made.to_json()
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, get_args
+
+from finetune_contract.progress import AgentPhase
+from finetune_contract.status import Phase
 
 GREEN, YELLOW, ORANGE, RED, BLUE, GREY = "green", "yellow", "orange", "red", "blue", "#8e8e8e"
 
-PHASE_COLOURS: Final[Mapping[str, str]] = {
-    "Pending": GREY,
+_PHASES: Final[Mapping[str, str]] = {
     "Idle": GREY,
+    "Pending": GREY,
     "Queued": "purple",
     "Preparing": "light-blue",
     "Starting": BLUE,
@@ -26,7 +29,9 @@ PHASE_COLOURS: Final[Mapping[str, str]] = {
     "Succeeded": "dark-green",
     "Failed": RED,
 }
-"""Phases of jobs and of agents: the same colour wherever a phase appears."""
+"""The same colour wherever a phase appears."""
+JOB_PHASES: Final = {phase: _PHASES[phase] for phase in get_args(Phase)}
+AGENT_PHASES: Final = {phase: _PHASES[phase] for phase in get_args(AgentPhase)}
 
 Steps = Sequence[tuple[float | None, str]]
 """Thresholds: from this value on, that colour; the first one has no value."""

@@ -109,7 +109,7 @@ def figure(
     expr: str,
     *,
     width: int = 4,
-    height: int = 4,
+    height: int = 3,
     decimals: int | None = None,
     steps: Steps = PLAIN,
     trend: bool = True,
@@ -132,6 +132,7 @@ def figure(
         .thresholds(_make_thresholds(steps))
         .targets([make_target(Query(expr, name), "A", instant=not trend)])
     )
+    panel.no_value("-")
     if name:
         panel.text_mode(BigValueTextMode.NAME)
     if decimals is not None:

@@ -6,6 +6,9 @@ from typing import Final
 
 WINDOW: Final = "$__rate_interval"
 WHOLE_RANGE: Final = "$__range"
+JOB: Final = 'namespace="$namespace", job="$job"'
+FIRST_NODE: Final = f'{JOB}, node="0"'
+"""The figures of a whole job are rank 0's; its agent is the one of node 0."""
 
 
 def pick(series: str, where: str = "", window: str = "") -> str:
@@ -47,3 +50,18 @@ def quantile(level: float, histogram: str, where: str = "") -> str:
 def or_zero(expression: str) -> str:
     """Nothing has happened means 0: only where the absence of a series says that it never happened."""
     return f"({expression}) or vector(0)"
+
+
+def of_job(series: str, where: str = JOB) -> str:
+    """One figure for the one job of a dashboard, whichever pod tells it now."""
+    return f"max({pick(series, where)})"
+
+
+def by_rank(series: str) -> str:
+    """One figure for each rank of that job."""
+    return f"max by (rank) ({pick(series, JOB)})"
+
+
+def loss() -> str:
+    """That job's training loss. Before the first log line the gauge is exactly 0, which no loss is."""
+    return f"{of_job('finetune_loss', FIRST_NODE)} != 0"
