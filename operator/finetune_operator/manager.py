@@ -51,7 +51,13 @@ class Manager:
         self._settings, self._cluster, self._metrics = settings, cluster, metrics
         self.jobs = JobCache(read_digest)
         self.queue: WorkQueue[Key] = WorkQueue(metrics)
-        self.agents = Agents(self._find_pod, self._hear_agent, count=metrics.asked, port=settings.agent_port)
+        self.agents = Agents(
+            self._find_pod,
+            self._hear_agent,
+            on_figures=self._hear_figures,
+            count=metrics.asked,
+            port=settings.agent_port,
+        )
         self.pods = InformerSet({scope: self._make_pod_informer(scope) for scope in settings.scopes})
         self.configs = InformerSet({scope: self._make_config_informer(scope) for scope in settings.scopes})
         self._informers: tuple[Informer[Pod] | Informer[Owned], ...] = (*self.pods.all(), *self.configs.all())
@@ -63,6 +69,7 @@ class Manager:
             Caches(self.jobs, self.pods, self.configs, self.agents),
             settings.trainer,
             may_write=self._elector.is_leading,
+            note_lag=metrics.told,
         )
         self._workers: list[asyncio.Task[None]] = []
         self._start = Start(cluster, settings)
@@ -253,6 +260,10 @@ class Manager:
 
     def _hear_agent(self, pod: Pod) -> None:
         self.queue.add(Key(pod.key.namespace, pod.job))
+
+    def _hear_figures(self, pod: Pod) -> None:
+        job = Key(pod.key.namespace, pod.job)
+        self.queue.add_after(job, self._reconciler.wait_for_figures(job))
 
 
 def _describe_state(pod: Pod) -> tuple[object, ...]:

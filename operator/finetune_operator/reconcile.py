@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from finetune_contract import names
 from finetune_contract.status import FineTuneJobStatus
@@ -27,9 +27,11 @@ from finetune_operator.errors import (
 )
 from finetune_operator.jobs import JobCache
 from finetune_operator.observation import Owned, build_snapshot
+from finetune_operator.plan.attempts import find_attempt
 from finetune_operator.plan.events import Event
 from finetune_operator.plan.lifecycle import decide
 from finetune_operator.plan.merge_patch import make_merge_patch
+from finetune_operator.plan.numbers import wait_for_numbers
 from finetune_operator.plan.objects.defaults import TrainerDefaults
 from finetune_operator.snapshot import Key, Pod, Rejection, Snapshot
 
@@ -77,6 +79,15 @@ class Caches:
     agents: Agents
 
 
+class _Written(NamedTuple):
+    """What is remembered of a job between two passes."""
+
+    told: float
+    """When the newest of the news were heard that have been looked at; seconds since 1970."""
+    figures_due: float
+    """When figures alone may be written again; seconds since 1970."""
+
+
 class Reconciler:
     """Brings one job after the other forward."""
 
@@ -89,28 +100,56 @@ class Reconciler:
         *,
         may_write: Callable[[], bool],
         clock: Callable[[], float] = time.time,
+        note_lag: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """`may_write` is the fence; `clock` gives seconds since 1970."""
+        """`may_write` is the fence; `clock` gives seconds since 1970.
+
+        `note_lag` is told how old the news are of which a status was written.
+        """
         self._writer, self._speaker, self._caches, self._defaults = writer, speaker, caches, defaults
-        self._may_write, self._clock = may_write, clock
+        self._may_write, self._clock, self._note_lag = may_write, clock, note_lag
         self._listening_since: float | None = None
+        self._written: dict[Key, _Written] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass; returns in how many seconds the next is due at the latest."""
         body = self._caches.jobs.get(key)
         if body is None:
+            self._written.pop(key, None)
             return None
         if self._listening_since is None:
             self._listening_since = self._clock()
         snapshot = self._observe(key, body, self._listening_since)
         actions = decide(snapshot, self._clock())
         rejection = await self._create(snapshot.uid, actions)
-        if rejection is None:
-            await self._write(snapshot, body, actions)
-            return actions.requeue_after
-        actions = decide(replace(snapshot, rejection=rejection), self._clock())
+        if rejection is not None:
+            actions = decide(replace(snapshot, rejection=rejection), self._clock())
         await self._write(snapshot, body, actions)
+        self._settle(snapshot, actions)
+        if rejection is None:
+            return actions.requeue_after
         return min(REJECTED_AGAIN_SECONDS, actions.requeue_after or REJECTED_AGAIN_SECONDS)
+
+    def wait_for_figures(self, key: Key) -> float:
+        """Seconds until figures alone may be written again; 0: now."""
+        written = self._written.get(key)
+        return max(0.0, written.figures_due - self._clock()) if written is not None else 0.0
+
+    def _settle(self, snapshot: Snapshot, actions: Actions) -> None:
+        """After a pass: what was told until now stands in the status, or does not matter to it."""
+        now = self._clock()
+        told = max((answer.told for answer in snapshot.answers.values()), default=0.0)
+        before = self._written.get(snapshot.key)
+        status = actions.status or snapshot.status
+        self._written[snapshot.key] = _Written(told, now + wait_for_numbers(status, now))
+        if actions.status is None:
+            return
+        if before is not None and told > before.told:
+            self._note_lag(now - told)
+        if _has_ended(snapshot.status, actions.status):
+            # The next attempt shall not begin with an agent that died since it was asked.
+            for pod in snapshot.pods:
+                self._caches.agents.ask(pod.key)
 
     def _observe(self, key: Key, body: dict[str, Any], listening_since: float) -> Snapshot:
         pods = list(self._caches.pods.members(key))
@@ -202,3 +241,9 @@ class Reconciler:
     def _check_fence(self) -> None:
         if not self._may_write():
             raise LeaseLostError("another replica may lead by now; nothing is written")
+
+
+def _has_ended(before: FineTuneJobStatus, after: FineTuneJobStatus) -> bool:
+    """The attempt that was under way is no more."""
+    known, now = find_attempt(before), find_attempt(after)
+    return known is not None and (now is None or now.number != known.number)

@@ -322,3 +322,19 @@ async def test_pod_that_may_have_news_has_its_agent_asked_at_once(monkeypatch: p
         version = str(cluster.version)
         await until(lambda: str(manager.pods.all()[0]._position) == version)
         assert asked == [Key("ml", "a-0")] * 5
+
+
+async def test_figures_wake_their_job_when_they_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = FakeCluster()
+    store_job(cluster, "a")
+    manager = make_manager(cluster)
+    planned: list[tuple[Key, float]] = []
+    async with running(manager):
+        await until(lambda: has_pod(cluster, "a"))
+        (key,) = [key for plural, key in cluster.objects if plural == "pods"]
+        pod = manager.pods.get(key)
+        assert pod is not None
+        monkeypatch.setattr(manager._reconciler, "wait_for_figures", {Key("ml", "a"): 7.0}.get)
+        monkeypatch.setattr(manager.queue, "add_after", lambda key, seconds: planned.append((key, seconds)))
+        manager._hear_figures(pod)
+        assert planned == [(Key("ml", "a"), 7.0)]

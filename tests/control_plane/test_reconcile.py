@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,13 +23,14 @@ from finetune_operator.errors import (
 from finetune_operator.jobs import JobCache, read_phase
 from finetune_operator.observation import Owned, read_owned, read_pod
 from finetune_operator.plan.events import Event
+from finetune_operator.plan.numbers import INTERVAL_SECONDS
 from finetune_operator.plan.objects.defaults import NetworkAccess, TrainerDefaults
 from finetune_operator.plan.times import format_time
 from finetune_operator.reconcile import REJECTED_AGAIN_SECONDS, Caches, Reconciler
-from finetune_operator.snapshot import Key, Pod
+from finetune_operator.snapshot import Answer, Key, Pod
 from tests.contract.make import make_data
 from tests.control_plane.faults import FakeCluster
-from tests.control_plane.make import NOW, UID
+from tests.control_plane.make import NOW, POD_0, UID, make_answer, make_failure, make_step
 
 KEY = Key("ml", "spam")
 
@@ -43,6 +45,21 @@ class Heard:
     async def record(self, key: Key, uid: str, event: Event) -> None:
         self._cluster.calls.append(f"event {event.reason}")
         self.reasons.append(event.reason)
+
+
+class Told(Agents):
+    """Agents whose answers a test writes."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda key: None, lambda pod: None)
+        self.answers: dict[Key, Answer] = {}
+        self.asked: list[Key] = []
+
+    def get(self, key: Key) -> Answer | None:
+        return self.answers.get(key)
+
+    def ask(self, key: Key) -> None:
+        self.asked.append(key)
 
 
 class Room:
@@ -72,14 +89,16 @@ class Room:
             on_change=lambda key, before, after: None,
         )
         self.jobs = JobCache(read_phase)
-        agents = Agents(lambda key: None, lambda pod: None)
+        self.agents = Told()
+        self.lags: list[float] = []
         self.reconciler = Reconciler(
             self.cluster,
             self.heard,
-            Caches(self.jobs, InformerSet({None: self.pods}), InformerSet({None: configs}), agents),
+            Caches(self.jobs, InformerSet({None: self.pods}), InformerSet({None: configs}), self.agents),
             defaults or TrainerDefaults(),
             may_write=lambda: self.leads,
             clock=lambda: self.now,
+            note_lag=self.lags.append,
         )
         body = make_data(
             spec, namespace="ml", uid=UID, generation=1, creationTimestamp=format_time(NOW), managedFields=[]
@@ -92,6 +111,19 @@ class Room:
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = self.cluster.objects["finetunejobs", KEY].get("status", {})
         return status
+
+    async def train(self) -> None:
+        """Bring the job to its first attempt, which has made five steps; what is told then lies in the status."""
+        await self.reconcile()
+        self.run_pod(POD_0)
+        self.say(told=self.now, attempt=0, phase="Idle", data=None)
+        await self.reconcile()
+        self.say(told=self.now, step=make_step())
+        await self.reconcile()
+
+    def say(self, *, told: float, **facts: Any) -> None:
+        """The agent says something."""
+        self.agents.answers[Key("ml", POD_0)] = replace(make_answer(**facts), told=told)
 
     def run_pod(self, name: str) -> None:
         pod = self.cluster.objects["pods", Key("ml", name)]
@@ -285,3 +317,64 @@ async def test_status_of_an_unknown_version_is_not_overwritten() -> None:
     with pytest.raises(UnreadableError, match="fromTheFuture"):
         await room.reconcile()
     assert room.cluster.calls == []
+
+
+async def test_lag_of_a_status_is_the_age_of_the_news_in_it() -> None:
+    room = Room()
+    await room.train()
+    assert room.status()["phase"] == "Running"
+    room.lags.clear()
+    room.now += 1
+    room.say(told=room.now, phase="Finalizing", step=make_step())
+    room.now += 2
+    await room.reconcile()
+    assert (room.status()["phase"], room.lags) == ("Evaluating", [2.0])
+
+
+async def test_figures_are_no_news_and_have_no_lag() -> None:
+    room = Room()
+    await room.train()
+    room.lags.clear()
+    told = room.now
+    room.now += 20
+    room.say(told=told, step=make_step(7))
+    await room.reconcile()
+    assert (room.status()["progress"]["step"], room.lags) == (7, [])
+
+
+async def test_figures_wait_for_their_pace_and_then_for_nothing() -> None:
+    room = Room()
+    await room.train()
+    assert room.reconciler.wait_for_figures(KEY) == INTERVAL_SECONDS
+    room.now += 10
+    assert room.reconciler.wait_for_figures(KEY) == 5.0
+    room.say(told=NOW, step=make_step(7))
+    assert await room.reconcile() == 5.0
+    room.now += 5
+    writes = len(room.cluster.calls)
+    assert room.reconciler.wait_for_figures(KEY) == 0.0
+    await room.reconcile()
+    assert room.cluster.calls[writes:] == ["merge finetunejobs/spam/status"]
+
+
+async def test_job_whose_figures_stand_still_is_left_in_peace() -> None:
+    room = Room()
+    await room.train()
+    room.now += INTERVAL_SECONDS
+    writes = len(room.cluster.calls)
+    room.say(told=NOW, step=make_step())
+    assert await room.reconcile() != INTERVAL_SECONDS
+    assert room.cluster.calls[writes:] == []
+    room.jobs.remove(KEY)
+    await room.reconcile()
+    assert room.reconciler.wait_for_figures(KEY) == 0.0
+
+
+async def test_end_of_an_attempt_has_all_agents_of_the_job_asked_at_once() -> None:
+    room = Room()
+    await room.train()
+    assert room.agents.asked == []
+    room.say(told=room.now, phase="Failed", failure=make_failure(node=0), step=make_step())
+    await room.reconcile()
+    assert room.status()["attempts"][0]["result"] == "Failed"
+    assert room.agents.asked == [Key("ml", POD_0)]

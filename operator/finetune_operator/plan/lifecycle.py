@@ -6,7 +6,7 @@ Reads as the story; the rules of each step stand in a file of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from finetune_contract import names
 from finetune_contract.run import Resolved
@@ -34,9 +34,6 @@ from finetune_operator.plan.times import parse_time
 from finetune_operator.plan.verdict import Verdict, judge, list_deadline_moments
 from finetune_operator.plan.waiting import next_news
 from finetune_operator.snapshot import Snapshot
-
-STALLED_SECONDS: Final = 5.0
-"""How often figures that have stood still for a while are looked at again."""
 
 
 def decide(snapshot: Snapshot, now: float) -> Actions:
@@ -182,8 +179,8 @@ def _list_moments(
 
 
 def _wait_for_figures(status: FineTuneJobStatus, wait: float) -> float | None:
-    """While an attempt is under way its figures move without waking anybody."""
-    return max(wait, STALLED_SECONDS) if find_attempt(status) is not None else None
+    """Figures that moved too early are looked at again; those that move later wake the job."""
+    return wait if wait > 0.0 and find_attempt(status) is not None else None
 
 
 def _find_next(moments: Iterable[float], now: float) -> float | None:
