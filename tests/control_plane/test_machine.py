@@ -20,6 +20,7 @@ from finetune_operator.plan.conditions import is_true
 from finetune_operator.plan.lifecycle import decide
 from finetune_operator.plan.phases import is_terminal
 from finetune_operator.snapshot import Answer, Pod, Rejection, Snapshot
+from tests.control_plane.event_table import list_documented_events
 from tests.control_plane.make import (
     NOW,
     make_accepted_job,
@@ -297,6 +298,7 @@ class JobMachine(RuleBasedStateMachine):
         check_phase(old, new)
         check_checkpoints(before, new)
         check_usage(old, new)
+        assert {(event.type, event.reason) for event in actions.events} <= list_documented_events()
         created = [each["metadata"]["name"] for each in actions.create]
         assert len(set(created)) == len(created)
         assert not set(created) & {pod.key.name for pod in before.pods}

@@ -189,7 +189,8 @@ def _derive_suspension_events(before: FineTuneJobStatus, after: FineTuneJobStatu
         return []
     if new.reason == Reason.RESUMED:
         return [job_resumed(new)]
-    return [became_true(new)]
+    # Else the job has ended while it was held, which another event says.
+    return [became_true(new)] if new.status == "True" or new.reason == Reason.SUSPENDING else []
 
 
 def _newly_true(before: FineTuneJobStatus, after: FineTuneJobStatus, type_: str) -> list[Condition]:
