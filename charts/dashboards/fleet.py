@@ -8,7 +8,7 @@ from charts.dashboards.boards import ANY, ask, board, choose
 from charts.dashboards.colours import ANY_IS_BAD, LOW_IS_BAD, MANY_ATTEMPTS, ORANGE
 from charts.dashboards.jobs import JOB_LINK, NAMESPACED, QUEUED
 from charts.dashboards.panels import Query, bars, curve, figure
-from charts.dashboards.promql import each_job, increase, or_zero, rate, share, total
+from charts.dashboards.promql import each_job, increase, or_zero, pick, rate, share, total
 from charts.dashboards.tables import Column, listing
 
 UID = "finetune-fleet"
@@ -158,29 +158,42 @@ def _over_time() -> list[Any]:
             "Time of steps that counted, of the time for which nodes were held.",
             "percentunit",
             Query(_goodput(rate, "namespace"), "{{namespace}}"),
+            width=12,
             maximum=1,
-        ),
-        curve(
-            "Jobs by queue",
-            "FineTuneJobs that hold nodes or wait for them, by queue.",
-            "none",
-            Query(
-                _name_queue(
-                    total(f"max by (namespace, queue, phase) (finetune_jobs{{{QUEUED}}})", "queue"),
-                ),
-                "{{queue}}",
-            ),
-            decimals=0,
-            stacked=True,
-            steady=True,
         ),
         curve(
             "Lost steps by namespace",
             "Optimizer steps a second that had to be done again.",
             "ops",
             Query(total(rate("finetune_job_lost_steps_total", QUEUED), "namespace"), "{{namespace}}"),
+            width=12,
+        ),
+        curve(
+            "At work by queue",
+            "FineTuneJobs that hold nodes, by queue.",
+            "none",
+            Query(_name_queue(_count_jobs("Starting|Running|Evaluating|Publishing|Suspending")), "{{queue}}"),
+            width=12,
+            decimals=0,
+            stacked=True,
+            steady=True,
+        ),
+        curve(
+            "Waiting by queue",
+            "FineTuneJobs that wait for their queue, for data or for nodes, by queue.",
+            "none",
+            Query(_name_queue(_count_jobs("Pending|Preparing|Queued")), "{{queue}}"),
+            width=12,
+            decimals=0,
+            stacked=True,
+            steady=True,
         ),
     ]
+
+
+def _count_jobs(phases: str) -> str:
+    jobs = pick("finetune_jobs", f'{QUEUED}, phase=~"{phases}"')
+    return total(f"max by (namespace, queue, phase) ({jobs})", "queue")
 
 
 def _jobs() -> list[Any]:

@@ -9,7 +9,7 @@ from charts.dashboards.colours import ANY_IS_BAD, GREEN, JOB_PHASES, LOW_IS_BAD,
 from charts.dashboards.job_time import show_storage, show_time
 from charts.dashboards.job_training import show_learning, show_ranks, show_speed
 from charts.dashboards.panels import figure
-from charts.dashboards.promql import FIRST_NODE, JOB, loss, of_job, pick, rate, share, total
+from charts.dashboards.promql import FIRST_NODE, JOB, of_job, pick, rate, share, total
 
 UID = "finetune-job"
 
@@ -88,7 +88,7 @@ def _standing() -> list[Any]:
             f"{left} * {of_job('finetune_step_seconds', FIRST_NODE)}",
             decimals=0,
         ),
-        figure("Loss", "Training loss at the last log line.", "short", loss(), decimals=3),
+        figure("Loss", "Training loss at the last log line.", "short", of_job("finetune_loss"), decimals=3),
         figure(
             "Tokens/s",
             "Input tokens of all ranks a second.",

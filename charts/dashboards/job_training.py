@@ -6,7 +6,7 @@ from typing import Any
 
 from charts.dashboards.colours import GREY
 from charts.dashboards.panels import Query, curve
-from charts.dashboards.promql import FIRST_NODE, JOB, by_rank, loss, of_job, pick, rate, total
+from charts.dashboards.promql import FIRST_NODE, JOB, by_rank, of_job, pick, rate, total
 
 
 def show_learning() -> list[Any]:
@@ -16,7 +16,7 @@ def show_learning() -> list[Any]:
             "Training loss",
             "Mean over the steps since the last log line, from rank 0.",
             "short",
-            Query(loss(), "loss"),
+            Query(of_job("finetune_loss"), "loss"),
             width=12,
             height=9,
             minimum=None,

@@ -60,8 +60,3 @@ def of_job(series: str, where: str = JOB) -> str:
 def by_rank(series: str) -> str:
     """One figure for each rank of that job."""
     return f"max by (rank) ({pick(series, JOB)})"
-
-
-def loss() -> str:
-    """That job's training loss. Before the first log line the gauge is exactly 0, which no loss is."""
-    return f"{of_job('finetune_loss', FIRST_NODE)} != 0"
