@@ -15,6 +15,7 @@ import kopf
 
 from finetune_contract import names
 from finetune_operator.clients.cluster import Cluster
+from finetune_operator.log_lines import JsonLines
 
 OperatorRegistry = kopf.OperatorRegistry
 
@@ -29,6 +30,8 @@ See = Callable[[str | None, Mapping[str, Any]], None]
 def configure_logging(level: str) -> None:
     """One JSON object a line, kopf's own words only where something is wrong."""
     kopf.configure(debug=level == "DEBUG", quiet=level in ("WARNING", "ERROR"), log_format=kopf.LogFormat.JSON)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(JsonLines())
     if level != "DEBUG":
         # Otherwise one line for every event of every job.
         logging.getLogger("kopf.objects").setLevel(logging.WARNING)

@@ -26,6 +26,7 @@ from finetune_operator.errors import (
     NotFoundError,
 )
 from finetune_operator.jobs import JobCache
+from finetune_operator.log_lines import name_job, tell_changes
 from finetune_operator.observation import Owned, build_snapshot
 from finetune_operator.plan.attempts import find_attempt
 from finetune_operator.plan.events import Event
@@ -121,7 +122,7 @@ class Reconciler:
             self._listening_since = self._clock()
         snapshot = self._observe(key, body, self._listening_since)
         actions = decide(snapshot, self._clock())
-        rejection = await self._create(snapshot.uid, actions)
+        rejection = await self._create(snapshot, actions)
         if rejection is not None:
             actions = decide(replace(snapshot, rejection=rejection), self._clock())
         await self._write(snapshot, body, actions)
@@ -163,15 +164,16 @@ class Reconciler:
             listening_since=listening_since,
         )
 
-    async def _create(self, uid: str, actions: Actions) -> Rejection | None:
+    async def _create(self, snapshot: Snapshot, actions: Actions) -> Rejection | None:
         """Create what is missing; what the API server refuses is an answer, not an error."""
         for manifest in actions.create:
             self._check_fence()
             resource, cache = self._find_home(manifest)
             try:
-                created = await self._create_once(resource, uid, manifest)
+                created = await self._create_once(resource, snapshot.uid, manifest)
             except (ForbiddenError, InvalidError, ForeignError) as error:
-                log.warning("object refused", extra={"object": manifest["metadata"]["name"], "error": str(error)})
+                refused = {"object": manifest["metadata"]["name"], "error": str(error)}
+                log.warning("object refused", extra={**name_job(snapshot.key, snapshot.status), **refused})
                 # What is wrong with a NetworkPolicy is wrong with the installation, and can be mended.
                 if manifest["kind"] == "NetworkPolicy":
                     return Rejection(str(error), final=False, what="the job's NetworkPolicy")
@@ -204,6 +206,7 @@ class Reconciler:
         """Status, annotations, deletions, events: in this order, so that what is told stands in the status first."""
         if actions.status is not None:
             await self._write_status(snapshot.key, body, actions.status)
+        tell_changes(log, snapshot.key, snapshot.status, actions.status or snapshot.status, actions.events)
         for told in actions.annotate:
             await self._annotate(snapshot.key.namespace, told)
         for name in actions.delete_pods:
@@ -222,7 +225,7 @@ class Reconciler:
         metadata = {"resourceVersion": body["metadata"]["resourceVersion"]}
         written = await self._writer.merge(JOBS, key, {"metadata": metadata, "status": patch}, "status")
         self._caches.jobs.put(written)
-        log.info("status written", extra={"job": str(key), "phase": status.phase})
+        log.debug("status written", extra=name_job(key, status))
 
     async def _annotate(self, namespace: str, told: Annotate) -> None:
         self._check_fence()
@@ -236,7 +239,7 @@ class Reconciler:
         try:
             await self._writer.delete(resource, key, uid, grace_seconds=grace_seconds)
         except NotFoundError:
-            log.debug("gone already", extra={"object": str(key)})
+            log.debug("gone already", extra={"namespace": key.namespace, "object": key.name})
 
     def _check_fence(self) -> None:
         if not self._may_write():

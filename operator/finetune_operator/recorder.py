@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from finetune_contract import names
 from finetune_operator.clients.cluster import EVENTS, Resource
 from finetune_operator.errors import ClusterError, ConflictError, UnavailableError
+from finetune_operator.log_lines import name_job
 from finetune_operator.plan.events import Event
 from finetune_operator.snapshot import Key
 
@@ -153,8 +154,8 @@ def make_event(key: Key, uid: str, event: Event, identity: str, moment: str) -> 
     }
 
 
-def _name(key: Key, event: Event) -> dict[str, str]:
-    return {"namespace": key.namespace, "job": key.name, "reason": event.reason}
+def _name(key: Key, event: Event) -> dict[str, Any]:
+    return {**name_job(key), "event": event.reason}
 
 
 def _now() -> str:

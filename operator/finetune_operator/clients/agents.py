@@ -120,7 +120,7 @@ class Agents:
                     await self._ask(session, pod)
             except Exception:
                 # What one agent says must not end the round of the others.
-                log.exception("agent cannot be heard", extra={"pod": str(key)})
+                log.exception("agent cannot be heard", extra={"namespace": key.namespace, "pod": key.name})
             finally:
                 self._plan(key, is_first=is_first)
                 queue.done(key)
@@ -143,7 +143,10 @@ class Agents:
             before = self._heard.get(pod.key)
             progress = read_answer(text) if before is None or before.text != text else None
         except AgentError as error:
-            log.debug("agent is silent", extra={"pod": str(pod.key), "error": str(error)})
+            log.debug(
+                "agent is silent",
+                extra={"namespace": pod.key.namespace, "job": pod.job, "pod": pod.key.name, "error": str(error)},
+            )
             self._silent.add(pod.key)
             self._count("silent")
             return
