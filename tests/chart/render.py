@@ -63,8 +63,21 @@ def run_helm(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def render(*settings: str) -> Rendered:
-    """Render the chart with `--set` arguments such as watch.namespaces={a,b}."""
-    return Rendered(tuple(each for each in yaml.safe_load_all(template(*settings)) if each))
+    """What is installed with `--set` arguments such as watch.namespaces={a,b}."""
+    return Rendered(tuple(each for each in _objects(*settings) if not _is_hook(each)))
+
+
+def render_test(*settings: str) -> Rendered:
+    """What `helm test` makes."""
+    return Rendered(tuple(each for each in _objects(*settings) if _is_hook(each)))
+
+
+def _objects(*settings: str) -> list[Object]:
+    return [each for each in yaml.safe_load_all(template(*settings)) if each]
+
+
+def _is_hook(each: Object) -> bool:
+    return "helm.sh/hook" in each["metadata"].get("annotations", {})
 
 
 @cache
