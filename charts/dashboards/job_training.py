@@ -23,7 +23,7 @@ def show_learning() -> list[Any]:
         ),
         curve(
             "Metrics of evaluations",
-            "Newest figures of each evaluation, by split. eval_metric names are those of the job's report.",
+            "Newest figures of each evaluation, by split. Names are those of the job's report.",
             "short",
             Query(
                 f"max by (split, metric) ({pick('finetune_eval_metric', JOB)})",
@@ -83,14 +83,13 @@ def show_speed() -> list[Any]:
         ),
         curve(
             "Waiting for rows",
-            "Share of wall time in which steps waited for data. Above some percent: more loader workers, or "
-            "shorter preparation in the loop.",
+            "Share of wall time in which steps waited for data. Above a few percent the GPUs idle for it.",
             "percentunit",
             Query(total(rate("finetune_data_wait_seconds_total", JOB)), "waiting"),
         ),
         curve(
             "Stalled by checkpoints",
-            "Share of wall time in which steps waited for a snapshot. Uploads in the background are not in it.",
+            "Share of wall time in which steps waited for a snapshot to be taken. Uploads are not in it.",
             "percentunit",
             Query(total(rate("finetune_checkpoint_stall_seconds_total", JOB)), "stalled"),
         ),

@@ -60,7 +60,6 @@ def curve(
     stacked: bool = False,
     bars: bool = False,
     steady: bool = False,
-    points: bool = False,
     legend: Sequence[str] | None = (),
     colours: Mapping[str, str] | None = None,
     limit: float | None = None,
@@ -76,7 +75,7 @@ def curve(
         .height(height)
         .line_width(1)
         .fill_opacity(70 if stacked else 80 if bars else 8)
-        .show_points(VisibilityMode.AUTO if points else VisibilityMode.NEVER)
+        .show_points(VisibilityMode.AUTO)
         .legend(_make_legend(legend))
         .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
