@@ -1,6 +1,8 @@
-"""What others see of a job besides its status: its NetworkPolicy and series. Real operator, real API server."""
+"""What others see of a job besides its status: its NetworkPolicy, its series, its lines in the operator's log."""
 
 from __future__ import annotations
+
+import json
 
 from finetune_contract import names
 from finetune_operator.plan.objects.defaults import NetworkAccess
@@ -30,7 +32,7 @@ def test_network_policy_of_a_job_is_accepted_as_it_is_written(
     assert wanted["spec"]["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
 
 
-def test_series_of_a_job_tell_its_life(server: Server, operator: Operator, kubelet: Kubelet) -> None:
+def test_series_and_log_of_a_job_tell_its_life(server: Server, operator: Operator, kubelet: Kubelet) -> None:
     apply(server, "told", TWO_NODES)
     pods = kubelet.await_pods("told", 2)
     agents = [kubelet.run_pod(pod) for pod in pods]
@@ -60,3 +62,22 @@ def test_series_of_a_job_tell_its_life(server: Server, operator: Operator, kubel
     ):
         assert line in told
     assert 'finetune_events_total{reason="Published",type="Normal"} 1.0' in read_metrics(operator)
+    lines = [json.loads(line) for line in operator.log.read_text(encoding="utf-8").splitlines()]
+    assert all({"time", "severity", "logger", "message"} <= line.keys() for line in lines)
+    story = [(line.get("attempt"), line.get("event") or line["message"]) for line in lines if line.get("job") == "told"]
+    assert story == [
+        (None, "PodsCreated"),
+        (1, "AttemptStarted"),
+        (1, "Preparing, was Pending"),
+        (1, "Prepared"),
+        (1, "Training"),
+        (1, "Running, was Preparing"),
+        (2, "AttemptFailed"),
+        (2, "AttemptStarted"),
+        (2, "Starting, was Running"),
+        (2, "AttemptStarted"),
+        (2, "Training"),
+        (2, "Running, was Starting"),
+        (2, "Published"),
+        (2, "Succeeded, was Running"),
+    ]
