@@ -43,8 +43,8 @@ def make() -> dict[str, Any]:
         rows={
             "Now": _now(),
             "Jobs": [_table()],
-            "Over time": _over_time(),
             "What needs a look": _trouble(),
+            "Over time": _over_time(),
         },
     )
 
