@@ -17,9 +17,9 @@ from tests.ground.controlplane import ControlPlane, free_ports, start_api_server
 SERVICES = IPv4Network("10.96.0.0/16")
 
 
-def session_folder() -> Path:
-    """Return a state folder for this process alone, so that two test runs in one clone do not share an API server."""
-    return REPOSITORY / ".cluster" / f"api-{os.getpid()}"
+def session_folder(purpose: str = "") -> Path:
+    """Return a state folder for this process alone (and for a purpose, e.g. ``chart-``): no test runs share one."""
+    return REPOSITORY / ".cluster" / f"api-{purpose}{os.getpid()}"
 
 
 def start_alone(folder: Path) -> ControlPlane:
@@ -49,7 +49,7 @@ def stop_alone(folder: Path) -> None:
 def stop_orphans(parent: Path) -> None:
     """Stop what test runs that were killed left running."""
     for folder in parent.glob("api-*"):
-        if not Path(f"/proc/{folder.name.removeprefix('api-')}").exists():
+        if not Path(f"/proc/{folder.name.rpartition('-')[2]}").exists():
             stop_alone(folder)
 
 
