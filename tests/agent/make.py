@@ -137,7 +137,7 @@ class AgentProcess:
     @property
     def lines(self) -> list[dict[str, Any]]:
         """The log, every line of which has to be one object."""
-        return [json.loads(line) for line in self.log.splitlines()]
+        return [json.loads(line) for line in self.log.split("\n") if line]
 
     @property
     def end(self) -> dict[str, Any]:

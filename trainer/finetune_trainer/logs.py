@@ -25,7 +25,9 @@ class Event(StrEnum):
 
     AGENT_STARTED = "AgentStarted"
     ATTEMPT_STARTED = "AttemptStarted"
+    PREPARING = "Preparing"
     DATA_PREPARED = "DataPrepared"
+    WORKERS_STARTING = "WorkersStarting"
     TRAINING_STARTED = "TrainingStarted"
     RESUMED = "Resumed"
     STEP = "Step"

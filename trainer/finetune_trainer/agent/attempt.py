@@ -73,8 +73,6 @@ async def _run(site: Site, attempt: Attempt, stop: asyncio.Event) -> None:
             await unless_stopped(asyncio.to_thread(_complete_ledger, site, attempt), stop)
     pointer = await unless_stopped(_find_data(site, leads=leads), stop)
     site.board.set_data(pointer.summary)
-    if leads:
-        tell_data(pointer.summary)
     inputs = await unless_stopped(fetch_inputs(site, attempt, pointer), stop)
     await train(site, attempt, pointer, inputs, stop)
     if leads:
@@ -100,6 +98,8 @@ async def _find_data(site: Site, *, leads: bool) -> PreparedPointer:
     """Prepare, or wait until node 0 has; once in a pod's life."""
     if site.known.pointer is None:
         site.known.pointer = await (prepare(site) if leads else await_pointer(site))
+        if leads:
+            tell_data(site.known.pointer.summary)
     return site.known.pointer
 
 
@@ -115,6 +115,9 @@ async def train(site: Site, attempt: Attempt, pointer: PreparedPointer, inputs: 
     """
     offers = make_offers(inputs.candidates, find_usable(site, attempt))
     tasks = make_tasks(site, attempt, inputs, offers)
+    if tasks[0].rank == 0:
+        processes = "1 worker process" if len(tasks) == 1 else f"{len(tasks)} worker processes"
+        logger.info("model and data are here; %s of this node start", processes, extra=tell(Event.WORKERS_STARTING))
     checkpoints = Checkpoints(site, attempt, len(tasks), pointer.summary.fingerprint)
     former_step, stragglers = site.board.snapshot().step.step, Stragglers()
 

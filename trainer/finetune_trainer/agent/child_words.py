@@ -11,6 +11,7 @@ from finetune_contract.names import Reason
 from finetune_contract.progress import Failure, PreparationProgress
 from finetune_trainer.agent.children import ChildEnd
 from finetune_trainer.agent.progress import Board
+from finetune_trainer.logs import Event, tell
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class Listener:
 
     def __init__(self, board: Board) -> None:
         self._board = board
+        self._stage = ""
         self.failure: Failure | None = None
 
     def hear(self, line: str) -> bool:
@@ -38,11 +40,18 @@ class Listener:
             if "failure" in said:
                 self.failure = self.failure or Failure.from_data(said["failure"])
             elif "progress" in said:
-                self._board.set_preparation(PreparationProgress.from_data(said["progress"]))
+                self._follow(PreparationProgress.from_data(said["progress"]))
         except ValueError as error:
             logger.warning("a line that looks like a message is none (%s): %s", error, line[:200])
             return False
         return any(word in said for word in _WORDS)
+
+    def _follow(self, progress: PreparationProgress) -> None:
+        self._board.set_preparation(progress)
+        if progress.stage != self._stage:
+            self._stage = progress.stage
+            words = f"{progress.stage} ({progress.total:,} rows)" if progress.total else progress.stage
+            logger.info("preparing the data: %s", words, extra=tell(Event.PREPARING, stage=progress.stage))
 
 
 def describe_end(end: ChildEnd, node: int, step: str) -> Failure:

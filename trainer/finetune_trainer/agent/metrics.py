@@ -15,7 +15,7 @@ from finetune_trainer.messages import Evaluated, Heartbeat, Logged, Resumed, Wor
 LABELS = ("namespace", "job", "node")
 
 # A series more for every counter, which says when this process began.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:

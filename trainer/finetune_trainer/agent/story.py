@@ -57,5 +57,5 @@ def tell_outcome(outcome: Outcome) -> None:
         logger.info("published to %s (%s)", outcome.published.uri, outcome.published.digest, extra=published)
     ended = tell(Event.FINISHED, reason=outcome.reason, step=outcome.step, report=outcome.report)
     level = logging.INFO if outcome.succeeded else logging.ERROR
-    report = f"; the report: {outcome.report}" if outcome.report else ""
-    logger.log(level, "%s: %s%s", outcome.reason, outcome.message, report, extra=ended)
+    report = f"; the report is {outcome.report}" if outcome.report else ""
+    logger.log(level, "%s%s", outcome.message.rstrip("."), report, extra=ended)

@@ -66,20 +66,20 @@ def finalize(run: Run, earlier: tuple[Path, ...], began: float) -> FinalEvaluati
     }
     final = _compose(run, judged, total, trained, time.time() - began)
     if run.ranks.is_first:
-        _tell_figures(final.evaluation)
+        _tell_figures(final.evaluation, run.materials.run.resolved.metric)
         (run.attempt_dir / FILE_EVALUATION).write_text(final.to_json())
         run.link.send(Finalized(step=run.state.step))
     run.votes.settle()
     return final
 
 
-def _tell_figures(evaluation: EvaluationResult) -> None:
+def _tell_figures(evaluation: EvaluationResult, first: str) -> None:
     for split, metrics in (("validation", evaluation.validation), ("test", evaluation.test)):
         if not metrics:
             continue
-        before = f" (before training: {describe_figures(evaluation.baseline)})" if split == "test" else ""
+        before = f" (before training: {describe_figures(evaluation.baseline, first)})" if split == "test" else ""
         figures = tell(Event.JUDGED, step=evaluation.step, split=split, metrics=choose_whole(metrics))
-        logger.info("the exported model: %s %s%s", split, describe_figures(metrics), before, extra=figures)
+        logger.info("the exported model: %s %s%s", split, describe_figures(metrics, first), before, extra=figures)
     for gate in evaluation.gate:
         figures = tell(Event.GATE_JUDGED, **gate.model_dump(exclude_none=True))
         logger.log(logging.INFO if gate.passed else logging.WARNING, "%s", describe_gate(gate), extra=figures)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from finetune_contract.progress import GateResult, StepProgress
 from finetune_contract.run import RunConfig
 from finetune_trainer.publish.figures import format_count, format_duration, format_number, format_parameters
+
+MOST_NAMED: Final = 4
 
 
 def describe_start(run: RunConfig, rows: int, total_steps: int, parameters: int, trained: int) -> str:
@@ -29,7 +32,7 @@ def describe_step(progress: StepProgress) -> str:
     """One log interval in a line."""
     parts = [f"step {progress.step}/{progress.total_steps}: loss {_format(progress.loss)}"]
     if progress.learning_rate is not None:
-        parts.append(f"learning rate {format_number(progress.learning_rate)}")
+        parts.append(f"learning rate {progress.learning_rate:.3g}")
     if progress.tokens_per_second is not None:
         parts.append(f"{progress.tokens_per_second:,.0f} tokens/s")
     if progress.step_seconds is not None:
@@ -39,9 +42,11 @@ def describe_step(progress: StepProgress) -> str:
     return ", ".join(parts)
 
 
-def describe_figures(metrics: Mapping[str, float]) -> str:
-    """Figures of the whole in one line; those of single classes stand in the report."""
-    return ", ".join(f"{name} {format_number(value)}" for name, value in choose_whole(metrics).items())
+def describe_figures(metrics: Mapping[str, float], first: str) -> str:
+    """The loss, the metric that chooses the best checkpoint and two more; the rest is among the line's figures."""
+    whole = choose_whole(metrics)
+    named = dict.fromkeys((*(name for name in ("loss", first) if name in metrics), *whole))
+    return ", ".join(f"{name} {format_number(metrics[name])}" for name in list(named)[:MOST_NAMED])
 
 
 def choose_whole(metrics: Mapping[str, float]) -> dict[str, float]:

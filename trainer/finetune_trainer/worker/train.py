@@ -251,7 +251,7 @@ def _measure_baseline(run: Run) -> None:
     if run.ranks.is_first and metrics:
         logger.info(
             "before training: test %s",
-            describe_figures(metrics),
+            describe_figures(metrics, run.materials.run.resolved.metric),
             extra=tell(Event.EVALUATED, step=0, split="test", metrics=choose_whole(metrics)),
         )
         run.link.send(Evaluated(step=0, split="test", metrics=metrics, best=False))
@@ -282,7 +282,7 @@ def _evaluate_and_save(run: Run) -> None:
         logger.info(
             "step %d: validation %s; %s",
             step,
-            describe_figures(metrics),
+            describe_figures(metrics, run.materials.run.resolved.metric),
             "the best so far" if is_best else f"the best was step {best.step}",
             extra=tell(Event.EVALUATED, step=step, split="validation", metrics=choose_whole(metrics), best=is_best),
         )
