@@ -1,0 +1,301 @@
+"""The measurements: so many jobs in a world of their own, from apply to the end, and what all of it cost.
+
+Figures only; which of them is good enough stands in tests/scale/__main__.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.contract.server import JOBS
+from tests.control_plane.kubelet import Operator
+from tests.ground import audit
+from tests.scale.account import Memory, read_cpu, read_memory, subtract
+from tests.scale.api import Api
+from tests.scale.sight import Sight, find_lags, find_number_lags
+from tests.scale.words import HOLD, MOVE, RUN
+from tests.scale.world import World, make_job, run_world
+
+Tell = Callable[[str, int, int], None]
+"""What is being done, how far, of how many."""
+OPERATOR = "finetune-operator"
+"""In the operator's user agent."""
+APPLIERS = 32
+PATIENCE_SECONDS = 1800.0
+SETTLE_SECONDS = 30.0
+
+
+def be_quiet(what: str, done: int, total: int) -> None:
+    """Tell nothing."""
+
+
+@dataclass
+class Stage:
+    """One stretch of time of a run."""
+
+    seconds: float
+    cpu: dict[str, float]
+    """CPU seconds of every process."""
+
+
+@dataclass
+class Figures:
+    """One run."""
+
+    jobs: int
+    nodes: int
+    stages: dict[str, Stage] = field(default_factory=dict)
+    memory: dict[str, Memory] = field(default_factory=dict)
+    """Of the operator: settled, restarted."""
+    writes: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Stage -> the operator's writes, "verb resource" -> number."""
+    reads: dict[str, int] = field(default_factory=dict)
+    ready_seconds: float = 0.0
+    """Restart: process start to /readyz."""
+    work_seconds: float = 0.0
+    """Restart: process start to the first round through all agents."""
+    lags: dict[str, list[float]] = field(default_factory=dict)
+    asked: int = 0
+    """Requests that the agents answered, in all."""
+
+
+class Run:
+    """A world with an operator, its jobs, and the figures."""
+
+    def __init__(self, world: World, api: Api, sight: Sight, figures: Figures, tell: Tell) -> None:
+        self.world, self.api, self.sight, self.figures, self.tell = world, api, sight, figures, tell
+
+    @property
+    def pods(self) -> int:
+        """Trainer pods of all jobs."""
+        return self.figures.jobs * self.figures.nodes
+
+    async def apply(self, script: str) -> None:
+        """Apply all jobs at once; wait until all pods are created, then until all run."""
+        figures = self.figures
+        jobs = [
+            make_job(f"job-{number:05}", script, figures.nodes, data={"prepare": "inline"})
+            for number in range(figures.jobs)
+        ]
+        async with self._stage("apply -> pods created"):
+            applying = asyncio.ensure_future(self._create(jobs))
+            while (there := await self._count_pods()) < self.pods:
+                self.tell("pods created", there, self.pods)
+                if applying.done():
+                    applying.result()
+                self._check_operators()
+                await asyncio.sleep(0.25)
+            await applying
+        if script != RUN:
+            async with self._stage("pods created -> all train"):
+                await self._await_phase("jobs train", "Running")
+
+    async def settle(self, seconds: float = SETTLE_SECONDS) -> None:
+        """Let everything come to rest; what it costs to stand still."""
+        async with self._stage("standing still"):
+            for second in range(int(seconds)):
+                self.tell("standing still", second, int(seconds))
+                await asyncio.sleep(1)
+        (operator,) = self.world.operators.values()
+        self.figures.memory["settled"] = read_memory(operator.process.pid)
+
+    async def await_end(self) -> None:
+        """Wait until all jobs have succeeded and all pods have ended."""
+        async with self._stage("-> all succeeded"):
+            await self._await_phase("jobs succeeded", "Succeeded")
+            while (await self.read_journal())["pods"]:
+                await asyncio.sleep(0.25)
+
+    async def speak(self, seconds: float) -> None:
+        """Have every job say a checkpoint, and one in ten fail, at moments that are spread over some time."""
+        names = [f"job-{number:05}" for number in range(self.figures.jobs)]
+        random.Random(5).shuffle(names)
+        wishes = [("checkpoint", name) for name in names] + [("fail", name) for name in names[: len(names) // 10]]
+        random.Random(6).shuffle(wishes)
+        await self._spread(wishes, seconds)
+
+    async def finish(self, seconds: float) -> None:
+        """Have every job tell its outcome, spread over some time."""
+        await self._spread([("finish", f"job-{number:05}") for number in range(self.figures.jobs)], seconds)
+
+    async def count_lags(self, since: float) -> None:
+        """How late everything was seen that was said since then."""
+        said = [each for each in (await self.read_journal())["said"] if each[3] >= since]
+        numbers = find_number_lags(self.sight.views.values(), since)
+        self.figures.lags = {**find_lags(self.sight.views, said), "numbers": numbers}
+
+    async def restart(self) -> None:
+        """Another operator comes up although nothing has changed."""
+        since = time.time()
+        asked = (await self.read_journal())["asked"]
+        async with AsyncExitStack() as stack, self._stage("restart"):
+            operator = stack.enter_context(self.world.run_operator("second"))
+            self.figures.ready_seconds = await _await_ready(operator) - since
+            while (heard := (await self.read_journal())["asked"] - asked) < self.pods:
+                self.tell("agents asked again", heard, self.pods)
+                await asyncio.sleep(0.25)
+            self.figures.work_seconds = time.time() - since
+            await asyncio.sleep(SETTLE_SECONDS)
+            self.figures.memory["restarted"] = read_memory(operator.process.pid)
+            self.figures.writes["restart"] = self.count_writes(since)
+            self.figures.reads = _read_calls(operator)
+
+    def count_writes(self, since: float) -> dict[str, int]:
+        """The operator's writes, leases apart."""
+        writes = audit.read_writes(self.world.folder, agent=OPERATOR, since=since)
+        return dict(Counter(f"{each.verb} {each.resource}" for each in writes if each.resource != "leases"))
+
+    async def read_journal(self) -> dict[str, Any]:
+        """What the stand-ins say of themselves."""
+        return await self._ask_agents("/journal")
+
+    async def _spread(self, wishes: list[tuple[str, str]], seconds: float) -> None:
+        begun = time.monotonic()
+        for number, (what, name) in enumerate(wishes):
+            self.tell("words said", number, len(wishes))
+            await asyncio.sleep(max(0.0, begun + number * seconds / len(wishes) - time.monotonic()))
+            await self._ask_agents("/say", {"say": what, "jobs": [name]})
+
+    async def _ask_agents(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{self.world.agent_port}{path}"
+        request = urllib.request.Request(url, json.dumps(body).encode() if body is not None else None)
+
+        def ask() -> dict[str, Any]:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                found: dict[str, Any] = json.load(answer)
+                return found
+
+        return await asyncio.to_thread(ask)
+
+    async def _await_phase(self, what: str, phase: str) -> None:
+        def look(there: int) -> None:
+            self._check_operators()
+            self.tell(what, there, self.figures.jobs)
+
+        await self.sight.await_phase(self.figures.jobs, phase, seconds=PATIENCE_SECONDS, tell=look)
+
+    def _check_operators(self) -> None:
+        for name, operator in self.world.operators.items():
+            if operator.process.poll() is not None:
+                raise AssertionError(f"operator {name} has ended; its log ends:\n{operator.log.read_text()[-2000:]}")
+
+    async def _create(self, jobs: list[dict[str, Any]]) -> None:
+        left = iter(jobs)
+
+        async def create() -> None:
+            for job in left:
+                await self.api.request("POST", JOBS, job)
+
+        await asyncio.gather(*(create() for _ in range(APPLIERS)))
+
+    async def _count_pods(self) -> int:
+        page = await self.api.request("GET", "/api/v1/pods?limit=1")
+        return len(page["items"]) + page["metadata"].get("remainingItemCount", 0)
+
+    @asynccontextmanager
+    async def _stage(self, name: str) -> AsyncIterator[None]:
+        begun, before = time.monotonic(), read_cpu(self.world.list_pids())
+        yield
+        after = read_cpu(self.world.list_pids())
+        self.figures.stages[name] = Stage(round(time.monotonic() - begun, 2), subtract(after, before))
+
+
+async def measure_growth(jobs: int, nodes: int, tell: Tell = be_quiet) -> Figures:
+    """Jobs that train and say the same for ever: apply, rest, and a restart without anything new."""
+    async with _open(jobs, nodes, tell) as run:
+        begun = time.time()
+        with run.world.run_operator("first") as operator:
+            await _await_ready(operator)
+            await run.apply(HOLD)
+            await run.settle()
+            run.figures.writes["apply"] = run.count_writes(begun)
+        await run.restart()
+        run.figures.asked = (await run.read_journal())["asked"]
+        return run.figures
+
+
+async def measure_lag(jobs: int, nodes: int, seconds: float, tell: Tell = be_quiet) -> Figures:
+    """Jobs that move: everything that they say, and when it is seen."""
+    async with _open(jobs, nodes, tell) as run:
+        with run.world.run_operator("first") as operator:
+            await _await_ready(operator)
+            await run.apply(MOVE)
+            await run.settle()
+            since = time.time()
+            async with run._stage("words"):
+                await run.speak(seconds)
+                await asyncio.sleep(40.0)
+                await run.finish(seconds)
+            await run.await_end()
+            await run.count_lags(since)
+            run.figures.asked = (await run.read_journal())["asked"]
+        return run.figures
+
+
+async def measure_course(jobs: int, nodes: int, tell: Tell = be_quiet) -> Figures:
+    """Jobs from apply to Succeeded, word by word."""
+    async with _open(jobs, nodes, tell) as run:
+        begun = time.time()
+        with run.world.run_operator("first") as operator:
+            await _await_ready(operator)
+            await run.apply(RUN)
+            await run.await_end()
+            run.figures.memory["settled"] = read_memory(operator.process.pid)
+            run.figures.writes["course"] = run.count_writes(begun)
+            run.figures.reads = _read_calls(operator)
+            run.figures.asked = (await run.read_journal())["asked"]
+        return run.figures
+
+
+@asynccontextmanager
+async def _open(jobs: int, nodes: int, tell: Tell) -> AsyncIterator[Run]:
+    tell("a world comes up", 0, 1)
+    with run_world() as world:
+        api = Api(world.server.kubeconfig, "scale-user")
+        sight = Sight(api)
+        looking = asyncio.create_task(sight.follow())
+        try:
+            yield Run(world, api, sight, Figures(jobs, nodes), tell)
+            if looking.done():
+                looking.result()
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+            await api.close()
+
+
+async def _await_ready(operator: Operator, seconds: float = 120.0) -> float:
+    """When the operator's probe said that it is ready."""
+    deadline = time.monotonic() + seconds
+    while not await asyncio.to_thread(_is_ready, operator):
+        if time.monotonic() > deadline or operator.process.poll() is not None:
+            raise AssertionError(f"the operator is not ready; its log ends:\n{operator.log.read_text()[-2000:]}")
+        await asyncio.sleep(0.05)
+    return time.time()
+
+
+def _is_ready(operator: Operator) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{operator.probe_port}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _read_calls(operator: Operator) -> dict[str, int]:
+    """Requests to the API server by method, as the operator counts them itself."""
+    calls: Counter[str] = Counter()
+    with urllib.request.urlopen(f"http://127.0.0.1:{operator.metrics_port}/metrics", timeout=30) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith("rest_client_requests_total{"):
+                calls[line.split('method="')[1].split('"')[0]] += int(float(line.rsplit(" ", 1)[1]))
+    return dict(calls)
