@@ -12,9 +12,10 @@ import pytest
 
 from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.handlers import configure_logging
-from finetune_operator.log_lines import name_job, tell_changes
+from finetune_operator.log_lines import JsonLines, name_job, tell_changes
 from finetune_operator.plan.events import checkpoint_verified, derive_events
 from finetune_operator.snapshot import Key
+from finetune_trainer.agent.log_format import JsonFormatter, Place
 from tests.control_plane.make import make_closed, make_record
 
 KEY = Key("ml", "spam")
@@ -106,3 +107,14 @@ def test_what_moves_all_the_time_is_told_to_nobody(log: Log) -> None:
     status = FineTuneJobStatus(phase="Running")
     tell_changes(log.logger, KEY, status, status, (checkpoint_verified(make_record()),))
     assert log.read() == []
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL])
+def test_operator_and_trainer_pods_write_the_same_line(level: int) -> None:
+    """So that one query finds the lines of both. A trainer's line has its place besides: node and rank."""
+    record = logging.LogRecord("finetune", level, "file.py", 1, "word %d", (1,), None)
+    trainers = json.loads(JsonFormatter(Place("ml", "spam", 0, 2)).format(record))
+    record.__dict__.update(name_job(KEY, FineTuneJobStatus(attempts=(make_closed(2),))))
+    assert json.loads(JsonLines().format(record)) == {
+        name: value for name, value in trainers.items() if name not in ("node", "rank")
+    }
