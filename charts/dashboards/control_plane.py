@@ -134,7 +134,7 @@ def _reconciling() -> list[Any]:
             "Keys a second that came in, and those that came back after an error.",
             "ops",
             Query(total(rate("workqueue_adds_total", QUEUE)), "came in"),
-            Query(total(rate("workqueue_retries_total", QUEUE)), "came back"),
+            Query(or_zero(total(rate("workqueue_retries_total", QUEUE))), "came back"),
             colours={"came back": RED},
         ),
     ]
@@ -160,7 +160,7 @@ def _api() -> list[Any]:
             "Events",
             "Kubernetes events written a second, by reason.",
             "ops",
-            Query(total(rate("finetune_events_total", REPLICA), "type", "reason"), "{{type}} {{reason}}"),
+            Query(or_zero(total(rate("finetune_events_total", REPLICA), "type", "reason")), "{{type}} {{reason}}"),
         ),
         curve(
             "Objects held",

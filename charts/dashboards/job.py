@@ -9,7 +9,7 @@ from charts.dashboards.colours import ANY_IS_BAD, GREEN, JOB_PHASES, LOW_IS_BAD,
 from charts.dashboards.job_time import show_storage, show_time
 from charts.dashboards.job_training import show_learning, show_ranks, show_speed
 from charts.dashboards.panels import figure
-from charts.dashboards.promql import FIRST_NODE, JOB, of_job, pick, rate, share, total
+from charts.dashboards.promql import FIRST_NODE, JOB, of_job, or_zero, pick, rate, share, total
 
 UID = "finetune-job"
 
@@ -22,6 +22,7 @@ def make() -> dict[str, Any]:
         variables=[
             choose("namespace", "Namespace", "finetune_job_info"),
             choose("job", "Job", "finetune_job_info", 'namespace="$namespace"'),
+            choose("metric", "Metrics", "finetune_eval_metric", JOB, every="[^/]+"),
         ],
         rows={
             "Where it stands": _standing(),
@@ -108,7 +109,7 @@ def _standing() -> list[Any]:
             "Attempts that ended",
             "One is what a job without trouble needs.",
             "none",
-            f"sum(max by (result, reason) ({pick('finetune_job_attempts_total', JOB)})) or vector(0)",
+            or_zero(f"sum(max by (result, reason) ({pick('finetune_job_attempts_total', JOB)}))"),
             steps=MANY_ATTEMPTS,
         ),
         figure(

@@ -6,7 +6,7 @@ from typing import Any
 
 from charts.dashboards.colours import AGENT_PHASES, PLAIN, RED
 from charts.dashboards.panels import Query, bars, curve, shares
-from charts.dashboards.promql import FIRST_NODE, JOB, increase, of_job, pick, rate, total
+from charts.dashboards.promql import FIRST_NODE, JOB, increase, of_job, or_zero, pick, rate, total
 
 
 def show_time() -> list[Any]:
@@ -33,7 +33,7 @@ def show_time() -> list[Any]:
             "Attempts that ended, with the reason. 0 while none has.",
             "none",
             Query(
-                f"max by (result, reason) ({pick('finetune_job_attempts_total', JOB)}) or vector(0)",
+                or_zero(f"max by (result, reason) ({pick('finetune_job_attempts_total', JOB)})"),
                 "{{result}} {{reason}}",
             ),
             height=7,

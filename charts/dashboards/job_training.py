@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from charts.dashboards.colours import GREY
 from charts.dashboards.panels import Query, curve
 from charts.dashboards.promql import FIRST_NODE, JOB, by_rank, of_job, pick, rate, total
+
+EVALUATION_LOSS: Final = f'{JOB}, metric="loss"'
+CHOSEN_METRICS: Final = f'{JOB}, metric=~"$metric", metric!="loss"'
 
 
 def show_learning() -> list[Any]:
     """Loss, metrics, steps, learning rate."""
     return [
         curve(
-            "Training loss",
-            "Mean over the steps since the last log line, from rank 0.",
+            "Training and evaluation loss",
+            "Of training: mean over the steps since the last log line. Of a split: the newest evaluation's.",
             "short",
-            Query(of_job("finetune_loss"), "loss"),
+            Query(of_job("finetune_loss"), "training"),
+            Query(f"max by (split) ({pick('finetune_eval_metric', EVALUATION_LOSS)})", "{{split}}"),
             width=12,
             height=9,
             minimum=None,
+            legend=("lastNotNull", "min"),
         ),
         curve(
             "Metrics of evaluations",
-            "Newest figures of each evaluation, by split. Names are those of the job's report.",
+            "Newest figures of each evaluation, by split. Those of single classes: choose them above.",
             "short",
             Query(
-                f"max by (split, metric) ({pick('finetune_eval_metric', JOB)})",
+                f"max by (split, metric) ({pick('finetune_eval_metric', CHOSEN_METRICS)})",
                 "{{split}} {{metric}}",
             ),
             width=12,
             height=9,
             minimum=None,
-            steady=True,
             legend=("lastNotNull", "min", "max"),
+            right_axis=".*perplexity.*",
         ),
         curve(
             "Steps",

@@ -63,8 +63,13 @@ def curve(
     legend: Sequence[str] | None = (),
     colours: Mapping[str, str] | None = None,
     limit: float | None = None,
+    right_axis: str = "",
 ) -> timeseries.Panel:
-    """Figures over time. `steady`: a value holds until the next one; `limit`: a dashed line not to be passed."""
+    """Figures over time.
+
+    `steady`: a value holds until the next one; `limit`: a dashed line not to be passed; `right_axis`: a regular
+    expression for the names of what has a scale of its own.
+    """
     panel = (
         timeseries.Panel()
         .title(title)
@@ -96,6 +101,8 @@ def curve(
     if limit is not None:
         panel.thresholds(_make_thresholds(((None, "transparent"), (limit, RED))))
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
+    if right_axis:
+        panel.override_by_regexp(right_axis, [DynamicConfigValue(id_val="custom.axisPlacement", value="right")])
     for name, colour in (colours or {}).items():
         panel.override_by_name(name, [_fix_colour(colour)])
     return panel

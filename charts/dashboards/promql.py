@@ -49,7 +49,7 @@ def quantile(level: float, histogram: str, where: str = "") -> str:
 
 def or_zero(expression: str) -> str:
     """Nothing has happened means 0: only where the absence of a series says that it never happened."""
-    return f"({expression}) or vector(0)"
+    return f"({expression}) or on () vector(0)"
 
 
 def of_job(series: str, where: str = JOB) -> str:

@@ -35,6 +35,7 @@ def _fill(name: str) -> str:
         "queue": ".*",
         "instance": ".+",
         "gpu_hour_price": "2",
+        "metric": "[^/]+",
     }[name]
 
 

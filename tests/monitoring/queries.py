@@ -34,7 +34,7 @@ class Query:
 def list_queries(replace: Callable[[str], str]) -> list[Query]:
     """All queries, their variables replaced: `replace("job")` is what stands in the place of $job.
 
-    Names that are asked for: namespace, job, queue, instance, gpu_hour_price, __rate_interval, __range, __range_s.
+    Asked for are namespace, job, queue, instance, metric, gpu_hour_price, __rate_interval, __range, __range_s.
     """
     return [query for dashboard in read_dashboards() for query in _read(dashboard, replace)]
 

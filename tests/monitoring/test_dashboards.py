@@ -39,6 +39,7 @@ VALUES: Final = {
     "queue": ".*",
     "instance": ".+",
     "gpu_hour_price": "2.00",
+    "metric": "[^/]+",
     "__rate_interval": "4m",
     "__range": "1h",
     "__range_s": "3600",
