@@ -3,56 +3,22 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from finetune_contract.names import GROUP, PLURAL
-from tests.chart.render import CHART, NAMESPACE, render, run_helm
-from tests.ground import binaries
+from tests.chart.release import Release
+from tests.chart.render import NAMESPACE, render
 
 TEAM = "team-of-chart"
-ACCOUNT = f"system:serviceaccount:{NAMESPACE}:finetune-operator"
-
-
-class Release:
-    """The chart on an API server."""
-
-    def __init__(self, kubeconfig: Path) -> None:
-        self._kubeconfig = f"--kubeconfig={kubeconfig}"
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        kubectl = str(binaries.find("kubectl", binaries.CONTROL_PLANE))
-        command = [kubectl, self._kubeconfig, *arguments]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-
-    def install(self, *settings: str) -> None:
-        """Install or upgrade; the CRD may be there from other tests."""
-        sets = [part for setting in settings for part in ("--set", setting)]
-        arguments = ("--install", "finetune-operator", str(CHART), "--create-namespace", "--take-ownership", *sets)
-        done = run_helm("upgrade", *arguments, self._kubeconfig, f"--namespace={NAMESPACE}")
-        assert done.returncode == 0, done.stderr
-
-    def uninstall(self) -> None:
-        done = run_helm("uninstall", "finetune-operator", self._kubeconfig, f"--namespace={NAMESPACE}")
-        assert done.returncode == 0, done.stderr
-
-    def may(self, verb: str, resource: str, namespace: str) -> bool:
-        """Whether the operator's account may do that, as the API server sees it."""
-        kind, _, subresource = resource.partition("/")
-        place = (f"--namespace={namespace}", f"--as={ACCOUNT}", f"--subresource={subresource}")
-        done = self.kubectl("auth", "can-i", verb, kind, *place)
-        return done.stdout.strip() == "yes"
 
 
 @pytest.fixture(scope="module")
 def release(control_plane: Path) -> Iterator[Release]:
-    release = Release(control_plane)
-    for namespace in (NAMESPACE, TEAM):
-        release.kubectl("create", "namespace", namespace)
-        release.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    release = Release(control_plane, adopts=True)
+    release.make_namespaces(NAMESPACE, TEAM)
     release.install()
     yield release
     release.uninstall()
