@@ -124,7 +124,7 @@ def _standing() -> list[Any]:
             "From the job's creation to the end of its first optimizer step.",
             "s",
             of_job("finetune_job_time_to_first_step_seconds"),
-            trend=False,
+            decimals=0,
         ),
         figure(
             "Checkpoint age",

@@ -60,6 +60,7 @@ def listing(
         .height(height)
         .filterable(True)
         .cell_height(TableCellHeight.SM)
+        .footer(common.TableFooterOptions().show(False).reducer([]).enable_pagination(True))
         .targets([make_target(Query(each.expr), names[each.title][-1], instant=True, as_table=True) for each in asked])
         .with_transformation(DataTransformerConfig(id_val="merge", options={}))
         .with_transformation(_arrange(columns, names))
