@@ -46,6 +46,9 @@ def test_the_first_failing_rank_is_named_and_not_its_victim(
         assert message in failure.message
         assert "worker 1 of 2 begins" in failure.last_lines
         assert agent.finish() == 0
+        (told,) = [line for line in agent.lines if line.get("event") == "AttemptFailed"]
+        assert (told["severity"], told["failed_rank"], tuple(told["last_lines"])) == ("error", 1, failure.last_lines)
+        assert message in told["message"]
         assert agent.end["class"] == failure_class
 
 

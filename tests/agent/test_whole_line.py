@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,14 @@ from tests.data import spam
 pytestmark = pytest.mark.distributed
 
 ROWS = 160
+STORY = (
+    "AgentStarted", "AttemptStarted", "Preparing", "DataPrepared", "WorkersStarting",
+    "TrainingStarted", "Resumed", "Evaluated", "Step", "Evaluated", "CheckpointSaved", "AttemptStopped",
+    "AttemptStarted", "WorkersStarting", "TrainingStarted", "Resumed", "Step", "Evaluated", "CheckpointSaved",
+    "Exported", "Judged", "GateJudged", "Published", "Finished",
+)  # fmt: skip
+"""What node 0's pod tells, in this order; steps, evaluations and checkpoints come more often."""
+FIELDS = {"time", "severity", "logger", "message", "namespace", "job", "attempt", "node", "rank"}
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -66,6 +74,35 @@ def _put_inputs(store: Store, minilm: Path) -> None:
     store.put("spam/train.jsonl", "".join(json.dumps(row) + "\n" for row in some).encode())
 
 
+def _check_story(first: AgentProcess, second: AgentProcess, resumed_from: int) -> None:
+    """Rank 0's pod reads as the story of the run; the other one is silent about its ranks."""
+    told = [line for line in first.lines if "event" in line]
+    events = iter([line["event"] for line in told])
+    assert all(event in events for event in STORY), [line["event"] for line in told]
+    assert [line["step"] for line in told if line["event"] == "Resumed"] == [0, resumed_from]
+    verified = [line["step"] for line in told if line["event"] == "CheckpointVerified"]
+    assert resumed_from in verified
+    steps = [line for line in told if line["event"] == "Step"]
+    assert {(line["rank"], line["total_steps"]) for line in steps} == {(0, steps[0]["total_steps"])}
+    assert [line["step"] for line in steps] == list(range(1, steps[0]["total_steps"] + 1))
+    assert all(set(line) >= FIELDS and line["job"] == "spam" for line in (*first.lines, *second.lines))
+    assert [line for line in second.lines if line["rank"] is not None and line["severity"] == "info"] == []
+
+
+def _check_metrics(metrics: Mapping[str, float]) -> None:
+    """What only real workers can tell."""
+    labels = 'job="spam",namespace="research",node="0"'
+    found = {name.replace(labels, ""): value for name, value in metrics.items()}
+    assert 0.0 < found["finetune_goodput_ratio{}"] < 1.0
+    assert found["finetune_total_steps{}"] == found["finetune_step{}"] > 0
+    assert found["finetune_checkpoint_timestamp_seconds{}"] > 1.7e9
+    peaks = {name: value for name, value in metrics.items() if name.startswith("finetune_rank_memory_bytes")}
+    assert len(peaks) == 2
+    assert min(peaks.values()) > 100e6
+    phases = {name: value for name, value in metrics.items() if name.startswith("finetune_phase_seconds_total")}
+    assert {name.partition('phase="')[2].partition('"')[0] for name in phases} >= {"Preparing", "Starting", "Training"}
+
+
 def test_two_nodes_train_stop_resume_and_publish(
     store: tuple[Store, dict[str, str]], minilm: Path, tmp_path: Path
 ) -> None:
@@ -93,7 +130,10 @@ def test_two_nodes_train_stop_resume_and_publish(
         ended = [agent.wait_for_news(attempt=2) for agent in agents]
         assert [progress.phase for progress in ended] == ["Finished", "Finished"], first.log[-3000:]
         assert ended[0].resumed_from == stopped[0].step.step
+        assert ended[0].step.training_seconds > 0.0
+        _check_metrics(first.metrics())
         assert (first.finish(), second.finish()) == (0, 0)
+        _check_story(first, second, resumed_from=stopped[0].step.step)
     outcome = ended[0].outcome
     assert outcome is not None
     assert outcome == ended[1].outcome

@@ -16,7 +16,7 @@ from typing import NoReturn
 from transformers.utils import logging as transformers_logging
 
 from finetune_contract.exits import WorkerExit
-from finetune_trainer.errors import StoppedError
+from finetune_trainer.errors import StoppedError, UserError
 from finetune_trainer.logs import Event, speak_to_agent, tell
 from finetune_trainer.marks import Marker
 from finetune_trainer.messages import Failed, WorkerTask
@@ -106,7 +106,8 @@ def _tell(error: BaseException, task: WorkerTask, link: AgentLink) -> int:
     if isinstance(known, StoppedError):
         logger.info("%s", known)
         return int(known.exit_code)
-    logger.error("rank %d ends: %s", task.rank, known, exc_info=error)
+    # A mistake of the user's is not in our code.
+    logger.error("rank %d ends: %s", task.rank, known, exc_info=None if isinstance(error, UserError) else error)
     failure = known.to_failure(node=task.node, rank=task.rank)
     if failure.step is None:
         failure = failure.model_copy(update={"phase": scene.stage, "step": scene.step})
