@@ -55,9 +55,10 @@ class Release:
             self.kubectl("create", "namespace", namespace)
             self.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
 
-    def install(self, *settings: str, chart: Path = CHART) -> str:
+    def install(self, *settings: str, chart: Path = CHART, flags: tuple[str, ...] = ()) -> str:
         """Install or upgrade, and return what helm prints."""
-        done = self._helm("upgrade", "--install", self.name, str(chart), "--create-namespace", *_sets(settings))
+        arguments = ("--install", self.name, str(chart), "--create-namespace", *_sets(settings), *flags)
+        done = self._helm("upgrade", *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
