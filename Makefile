@@ -8,7 +8,7 @@ STAMP := .venv/.installed-$(shell cat requirements/dev.txt pyproject.toml | sha2
 SURFACE := $(wildcard tests/surface tests/test_surface.py tests/*/test_surface.py)
 NAMESPACE ?= finetune-system
 
-.PHONY: help quickstart venv check test cluster cluster-down images install drills matrix bench generate clean packages binaries
+.PHONY: help quickstart venv check test cluster cluster-down images install drills matrix bench bench-operator generate clean packages binaries
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -61,6 +61,9 @@ matrix: venv ## The full matrices: every world size, ZeRO stage and strategy, re
 
 bench: venv ## Measure overheads against bare training loops
 	$(VENV)/python -m tests.bench
+
+bench-operator: packages venv binaries ## Measure the operator among thousands of jobs: half an hour on two quiet cores
+	$(VENV)/python -m tests.scale
 
 generate: venv ## Write the generated files: CRDs, the chart's copy, the reference, the dashboards
 	$(VENV)/python -m finetune_contract.schema --write

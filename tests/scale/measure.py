@@ -209,6 +209,16 @@ class Run:
         self.figures.stages[name] = Stage(round(time.monotonic() - begun, 2), subtract(after, before))
 
 
+async def measure_rate(jobs: int, nodes: int, tell: Tell = be_quiet) -> Figures:
+    """Jobs that are applied at once, until all their pods are created."""
+    async with _open(jobs, nodes, tell) as run:
+        with run.world.run_operator("first") as operator:
+            await _await_ready(operator)
+            await run.apply(HOLD)
+            run.figures.memory["settled"] = read_memory(operator.process.pid)
+        return run.figures
+
+
 async def measure_growth(jobs: int, nodes: int, tell: Tell = be_quiet) -> Figures:
     """Jobs that train and say the same for ever: apply, rest, and a restart without anything new."""
     async with _open(jobs, nodes, tell) as run:

@@ -2,8 +2,8 @@
 
 A job has one course for all its agents; its script, an annotation of the pods, says how the course moves:
 
-- `run`: from preparation to the outcome. The next word comes once the last one was heard, so that how often the
-  operator asks decides nothing about what it hears.
+- `run`: from preparation to the outcome. The next word comes once the first agent was heard saying the last one, and
+  the others repeat what it was heard saying: how often and in which order the operator asks changes nothing.
 - `hold`: trains, and says the same for ever.
 - `move`: trains, a step every second, with everything that moves along with it.
 - `prepare` is the script of all prepare pods: data preparation, and its end once that was heard.
@@ -115,6 +115,15 @@ class Course:
         return _COURSE[self.word][0] if self.attempt else "Idle"
 
     @property
+    def repeated_phase(self) -> AgentPhase:
+        """What the others do: the first agent alone publishes."""
+        if self.script != RUN:
+            return "Finalizing" if self.finished else self.phase
+        first = 1 if self.is_prepared else 0
+        phases = [phase for phase, _, _ in _COURSE[: max(first, self.word - 1) + 1]]
+        return phases[-1] if phases[-1] not in ("Publishing", "Finished") else "Finalizing"
+
+    @property
     def has_stopped(self) -> bool:
         """The attempt ended as it was asked to."""
         return 0 < self.attempt <= self.stopped
@@ -172,7 +181,7 @@ def speak(who: Identity, course: Course, now: float) -> bytes:
 
 
 def _speak(who: Identity, course: Course, now: float) -> Progress:
-    phase = course.phase
+    phase = course.phase if who.node == 0 else course.repeated_phase
     facts: dict[str, Any]
     if who.role == names.ROLE_PREPARE:
         facts = {"news": True, "data": _DATA} if course.finished else {"preparation": _STAGE}
@@ -198,8 +207,6 @@ def _speak(who: Identity, course: Course, now: float) -> Progress:
         }
     if phase == "Finished" and first:
         facts |= {"news": True, "outcome": _make_outcome(course, now)}
-    elif phase == "Finished":
-        facts["phase"] = "Finalizing"
     if course.has_stopped:
         facts |= {"phase": "Stopped", "news": True}
     if course.failed_node == who.node:
