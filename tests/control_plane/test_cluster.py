@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from finetune_operator.clients.cluster import CONFIG_MAPS, JOBS, PODS, Cluster
+from finetune_operator.clients.cluster import CONFIG_MAPS, JOBS, PODS, Cluster, find_proxy
 from finetune_operator.errors import (
     ClusterError,
     ConflictError,
@@ -159,3 +159,11 @@ async def test_session_for_others_tells_who_we_are_and_of_good_answers_only(
                 pass
     await cluster.close()
     assert heard == [True]
+
+
+def test_proxy_of_the_environment_is_for_addresses_that_it_does_not_exempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", "10.0.0.1,.cluster.local")
+    assert find_proxy("https://api.example.com:6443") == "http://proxy:3128"
+    assert find_proxy("https://10.0.0.1:6443") is None
+    assert find_proxy("https://kubernetes.default.svc.cluster.local") is None

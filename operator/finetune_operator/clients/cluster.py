@@ -12,6 +12,8 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio import config
@@ -93,6 +95,9 @@ class Cluster:
             raise ClusterError(f"no cluster to talk to ({error}): set KUBECONFIG, or run in a pod") from error
         configuration.connection_pool_maxsize = CONNECTIONS
         configuration.trace_configs = [trace] if trace is not None else None
+        # Otherwise the environment is read for every request, twice, in a thread.
+        configuration.proxy = configuration.proxy or find_proxy(configuration.host)
+        configuration.client_session_kwargs = {"trust_env": False}
         return cls(configuration, make_user_agent(identity))
 
     async def close(self) -> None:
@@ -313,17 +318,23 @@ class Cluster:
         accept: str = _JSON,
         timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.ClientResponse:
-        request = await self._api.param_serialize(
+        # Without the body: it is plain data already, which the client would copy leaf by leaf.
+        method, url, headers, *_ = await self._api.param_serialize(
             method,
             path,
             query_params=[(name, value) for name, value in (query or {}).items() if value],
             header_params={"Accept": accept, "Content-Type": content_type},
-            body=body,
             auth_settings=["BearerToken"],
         )
-        answer = await self._api.call_api(*request, _request_timeout=timeout)
+        answer = await self._api.call_api(method, url, headers, body, _request_timeout=timeout)
         response: aiohttp.ClientResponse = answer.response
         return response
+
+
+def find_proxy(server: str) -> str | None:
+    """The proxy that the environment names for this address (HTTPS_PROXY, NO_PROXY)."""
+    parts = urlsplit(server)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def make_user_agent(identity: str) -> str:
