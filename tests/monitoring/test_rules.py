@@ -77,6 +77,14 @@ def test_recorded_series_are_listed_on_the_monitoring_page() -> None:
     assert sorted(rows) == sorted(list_recorded())
 
 
+@pytest.mark.parametrize("page", [MONITORING_PAGE, *sorted(RUNBOOKS.glob("*.md"))], ids=lambda page: page.stem)
+def test_page_names_promised_series_and_leads_to_pages_that_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    assert set(_NAMES.findall(text)) - list_documented_series() - set(list_recorded()) == set()
+
+
 @pytest.mark.parametrize("alert", ALERTS)
 def test_alert_says_how_bad_it_is_and_what_to_do_first(alert: str) -> None:
     rule = list_alerts()[alert]
