@@ -119,13 +119,16 @@ def _clear(layout: Layout) -> None:
     for number in present:
         nodes.stop_kubelet(layout, number)
     processes.stop(layout.state / "objectstore" / "cluster", "versitygw")
+    for folder in (layout.state / "prometheus").glob("*"):
+        processes.stop(folder, "prometheus")
     stop_services(plane)
     stop_control_plane(plane)
     for number in present:
         nodes.stop_containers(layout, number)
     _unmount_below(layout.run)
     remove_network(layout)
-    gone = [layout.state / "control-plane", layout.state / "objectstore", layout.kubeconfig]
+    services = [layout.state / name for name in ("control-plane", "objectstore", "prometheus")]
+    gone = [*services, layout.kubeconfig]
     for path in (*layout.state.glob("node*/*"), *gone):
         if path.name != "containerd":
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
