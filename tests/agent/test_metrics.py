@@ -17,9 +17,11 @@ FROZEN = {
     "finetune_checkpoint_stall_seconds_total",
     "finetune_checkpoint_timestamp_seconds",
     "finetune_data_wait_seconds_total",
+    "finetune_epoch",
     "finetune_eval_metric",
     "finetune_goodput_ratio",
     "finetune_gpu_seconds_total",
+    "finetune_gradient_norm",
     "finetune_learning_rate",
     "finetune_loss",
     "finetune_lost_steps_total",
@@ -31,6 +33,7 @@ FROZEN = {
     "finetune_rank_step_seconds",
     "finetune_restarts_total",
     "finetune_samples_total",
+    "finetune_skipped_steps",
     "finetune_step",
     "finetune_step_seconds",
     "finetune_storage_errors_total",
@@ -58,6 +61,7 @@ def _log(step: int, flops: float | None = None, seconds: float = 0.0) -> Logged:
         data_wait_seconds=step * 0.5,
         save_stall_seconds=step * 0.25,
         flops_per_second=flops,
+        gradient_norm=0.7,
         rank_seconds=(1.0, 2.0),
         rank_gpu_bytes=(30, 40),
         rank_host_bytes=(50, 60),
@@ -97,7 +101,14 @@ def test_names_and_labels_are_frozen() -> None:
 
 def test_what_is_not_known_has_no_sample() -> None:
     names = {name for name, _ in _read(_make_metrics())}
-    unknown = {"loss", "learning_rate", "step_seconds", "goodput_ratio", "checkpoint_timestamp_seconds"}
+    unknown = {
+        "loss",
+        "gradient_norm",
+        "learning_rate",
+        "step_seconds",
+        "goodput_ratio",
+        "checkpoint_timestamp_seconds",
+    }
     assert names.isdisjoint({f"finetune_{name}" for name in unknown})
     assert {"finetune_lost_steps_total", "finetune_storage_errors_total", "finetune_restarts_total"} <= names
 

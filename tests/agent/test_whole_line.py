@@ -94,6 +94,7 @@ def _check_metrics(metrics: Mapping[str, float]) -> None:
     labels = 'job="spam",namespace="research",node="0"'
     found = {name.replace(labels, ""): value for name, value in metrics.items()}
     assert 0.0 < found["finetune_goodput_ratio{}"] < 1.0
+    assert found["finetune_gradient_norm{}"] > 0.0
     assert found["finetune_total_steps{}"] == found["finetune_step{}"] > 0
     assert found["finetune_checkpoint_timestamp_seconds{}"] > 1.7e9
     peaks = {name: value for name, value in metrics.items() if name.startswith("finetune_rank_memory_bytes")}

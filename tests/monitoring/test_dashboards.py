@@ -48,6 +48,9 @@ UNITS: Final = {"none", "short", "sci", "percentunit", "s", "bytes", "Bps", "ops
 """Those of Grafana's units that we use; the linter knows them all."""
 TYPES: Final = {"timeseries", "stat", "bargauge", "piechart", "table"}
 NOT_SHOWN: Final = {
+    "finetune_gradient_norm": "new; a panel follows",
+    "finetune_epoch": "new; a panel follows",
+    "finetune_skipped_steps": "new; a panel follows",
     "finetune_job_created_timestamp_seconds": "kubectl shows a job's age",
     "finetune_gpu_seconds_total": "finetune_job_gpu_seconds_total outlives the pods",
     "finetune_lost_steps_total": "finetune_job_lost_steps_total outlives the pods",

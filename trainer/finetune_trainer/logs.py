@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import threading
 import warnings
@@ -49,7 +50,12 @@ class Event(StrEnum):
 
 def tell(event: Event, **figures: Any) -> dict[str, Any]:
     """For `extra` of a logger's call: the event, and figures that become fields of the line."""
-    return {"event": event.value, "figures": {name: value for name, value in figures.items() if value is not None}}
+    return {"event": event.value, "figures": {name: value for name, value in figures.items() if _is_known(value)}}
+
+
+def _is_known(value: object) -> bool:
+    # JSON has no word for what is not a number.
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
 
 
 class PipeFormatter(logging.Formatter):

@@ -85,6 +85,8 @@ class Logged(Document):
     save_stall_seconds: float
     """Seconds that this attempt's steps waited for snapshots."""
     flops_per_second: float | None = None
+    gradient_norm: float | None = None
+    """Norm of all gradients of the last step, before they are clipped; absent where nobody measures it."""
     rank_seconds: tuple[float, ...] = ()
     """By rank: its own seconds a step in the interval, without waiting for others."""
     rank_gpu_bytes: tuple[int, ...] = ()

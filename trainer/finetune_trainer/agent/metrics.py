@@ -40,6 +40,11 @@ class Metrics:
         self._total_steps = self._gauge("total_steps", "Optimizer steps of the whole job; 0 while unknown")
         self._loss = self._late_gauge("loss", "Training loss, mean over the last logged steps")
         self._rate = self._late_gauge("learning_rate", "Learning rate of the last logged step")
+        self._gradient_norm = self._late_gauge(
+            "gradient_norm", "Norm of all gradients at the last logged step, before they are clipped"
+        )
+        self._epoch = self._gauge("epoch", "Passes over the training rows")
+        self._skipped = self._gauge("skipped_steps", "Steps whose rows were passed over because of their loss")
         self._step_seconds = self._late_gauge("step_seconds", "Seconds an optimizer step, median of the last steps")
         self._mfu = self._gauge("mfu_ratio", "Useful FLOP/s by the GPUs' dense bf16 peak")
         self._goodput = self._late_gauge("goodput_ratio", "Share of the agent's time that went into steps that counted")
@@ -142,10 +147,13 @@ class Metrics:
         self._data_wait.inc(max(0.0, new.data_wait_seconds - (old.data_wait_seconds if old else 0.0)))
         self._stall.inc(max(0.0, new.save_stall_seconds - (old.save_stall_seconds if old else 0.0)))
         self._total_steps.set(progress.total_steps)
+        self._epoch.set(progress.epoch)
+        self._skipped.set(progress.skipped_steps)
         for gauge, value in (
             (self._loss, progress.loss),
             (self._rate, progress.learning_rate),
             (self._step_seconds, progress.step_seconds),
+            (self._gradient_norm, new.gradient_norm),
         ):
             if value is not None:
                 self._set(gauge, value)

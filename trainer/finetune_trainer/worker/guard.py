@@ -47,6 +47,8 @@ class Guard:
     _targets: int = 0
     _last_mean: float | None = None
     _refused: Trouble | None = None
+    gradient_norm: Tensor | None = None
+    """Of the newest step, where DeepSpeed's optimizer does not keep it."""
 
     @property
     def policy(self) -> FailurePolicySpec:
@@ -67,6 +69,7 @@ class Guard:
     def take(self, step: Step, result: StepResult, state: TrainerState) -> TrainerState:
         """Take a step that has been computed. Raises `NumericError` at once where its gradients were no good."""
         self._unread.append((step, result))
+        self.gradient_norm = result.gradient_norm
         return self.read(state) if self.skips or result.rejected else state
 
     def read(self, state: TrainerState) -> TrainerState:

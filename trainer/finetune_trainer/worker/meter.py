@@ -82,7 +82,9 @@ class Meter:
         loss: float | None,
         learning_rate: float,
         ranks: RankFigures = NOTHING_KNOWN,
+        *,
         skipped_steps: int = 0,
+        gradient_norm: float | None = None,
     ) -> Logged:
         """The figures of a log interval."""
         busy = sum(self._seconds)
@@ -107,6 +109,7 @@ class Meter:
             data_wait_seconds=self._data_wait_seconds,
             save_stall_seconds=self.save_stall_seconds,
             flops_per_second=self._flops_per_token * tokens_per_second if tokens_per_second else None,
+            gradient_norm=gradient_norm,
             rank_seconds=ranks.seconds,
             rank_gpu_bytes=ranks.gpu_bytes,
             rank_host_bytes=ranks.host_bytes,

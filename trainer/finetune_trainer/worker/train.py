@@ -162,13 +162,23 @@ def _log(run: Run, learning_rate: float) -> None:
     run.state = run.state.model_copy(update={"curves": add_points(run.state.curves, step, values)})
     if run.ranks.is_first:
         skipped = len(run.state.skipped_steps)
-        message: Logged = run.meter.report(step, loss, learning_rate, figures, skipped)
+        norm = _read_gradient_norm(run)
+        message: Logged = run.meter.report(
+            step, loss, learning_rate, figures, skipped_steps=skipped, gradient_norm=norm
+        )
         logger.info(
             "%s",
             describe_step(message.progress),
-            extra=tell(Event.STEP, **message.progress.model_dump(include=STEP_FIGURES)),
+            extra=tell(Event.STEP, gradient_norm=norm, **message.progress.model_dump(include=STEP_FIGURES)),
         )
         run.link.send(message)
+
+
+def _read_gradient_norm(run: Run) -> float | None:
+    """The norm of the last step, where one was measured anyway. The host has waited for the device before."""
+    norm = run.engine.get_global_grad_norm()
+    norm = run.guard.gradient_norm if norm is None else norm
+    return None if norm is None else float(norm)
 
 
 def _gather_rank_figures(run: Run) -> RankFigures:
