@@ -35,10 +35,19 @@ def test_events_are_of_the_documented_type() -> None:
         events.straggler_detected(1, Straggler(rank=1, ratio=2.0)),
         events.checkpoint_verified(make_record()),
         events.job_resumed(make_condition(names.CONDITION_SUSPENDED, "False", Reason.RESUMED)),
-        events.became_true(make_condition(names.CONDITION_RUNNING, "True", Reason.TRAINING)),
+        events.became_true(make_condition(names.CONDITION_DATA_READY, "True", Reason.PREPARED)),
+        events.attempt_runs(2, make_condition(names.CONDITION_RUNNING, "True", Reason.TRAINING)),
         events.failed(make_condition(names.CONDITION_FAILED, "True", Reason.GATE_FAILED)),
     ]
     assert {(event.type, event.reason) for event in said} <= list_documented_events()
+
+
+def test_each_attempt_says_that_it_trains() -> None:
+    running = make_condition(names.CONDITION_RUNNING, "True", Reason.TRAINING)
+    before = FineTuneJobStatus(attempts=(make_closed(2, end_time=None, failure=None, result="Running"),))
+    after = before.model_copy(update={"conditions": (running,)})
+    (event,) = events.derive_events(before, after)
+    assert (event.reason, event.note) == ("Training", f"Attempt 2: {running.message}")
 
 
 def test_job_that_ends_while_it_is_held_says_only_that() -> None:

@@ -13,6 +13,7 @@ from finetune_contract import names
 from finetune_contract.names import Reason
 from finetune_contract.progress import CheckpointRecord, Failure, Straggler
 from finetune_contract.status import AttemptStatus, Condition, FineTuneJobStatus
+from finetune_operator.plan.attempts import find_last_number
 from finetune_operator.plan.conditions import find_condition, is_true
 
 
@@ -33,8 +34,10 @@ def derive_events(before: FineTuneJobStatus, after: FineTuneJobStatus) -> tuple[
     events = [*_derive_attempt_events(before, after)]
     events += [node_avoided(host) for host in after.avoided_nodes if host not in before.avoided_nodes]
     events += [steps_skipped(step) for step in after.skipped_steps if step not in before.skipped_steps]
-    for type_ in (names.CONDITION_DATA_READY, names.CONDITION_RUNNING):
-        events += [became_true(each) for each in _newly_true(before, after, type_)]
+    events += [became_true(each) for each in _newly_true(before, after, names.CONDITION_DATA_READY)]
+    events += [
+        attempt_runs(find_last_number(after), each) for each in _newly_true(before, after, names.CONDITION_RUNNING)
+    ]
     events += [
         checkpoint_verified(record)
         for record in after.checkpoints
@@ -77,6 +80,11 @@ def attempt_resumed(attempt: AttemptStatus) -> Event:
         "ResumeAttempt",
         f"Attempt {attempt.number} resumes from step {attempt.from_step}.",
     )
+
+
+def attempt_runs(number: int, condition: Condition) -> Event:
+    """The workers of an attempt do what they are there for; each attempt says so once."""
+    return Event("Normal", condition.reason, condition.type, f"Attempt {number}: {condition.message}")
 
 
 def attempt_failed(attempt: AttemptStatus) -> Event:
