@@ -35,12 +35,22 @@ def test_probes_and_metrics_are_where_the_operator_answers() -> None:
     settings = read_settings(rendered.environment)
     ports = {port["name"]: port["containerPort"] for port in rendered.container["ports"]}
     assert ports == {"metrics": settings.metrics_port, "health": settings.probe_port}
+    assert rendered.container["startupProbe"]["httpGet"] == {"path": "/healthz", "port": "health"}
     assert rendered.container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "health"}
     assert rendered.container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "health"}
     service = rendered.one("Service", "finetune-operator-metrics")["spec"]
     assert service["ports"] == [{"name": "metrics", "port": 8080, "targetPort": "metrics"}]
     template = rendered.one("Deployment", "finetune-operator")["spec"]["template"]
     assert service["selector"].items() <= template["metadata"]["labels"].items()
+
+
+def test_a_slow_start_is_no_reason_to_kill_and_a_hang_is() -> None:
+    container = render().container
+    patience = {
+        probe: container[probe]["periodSeconds"] * container[probe]["failureThreshold"]
+        for probe in ("startupProbe", "livenessProbe")
+    }
+    assert patience == {"startupProbe": 300, "livenessProbe": 60}
 
 
 def test_a_new_replica_stands_ready_before_an_old_one_goes() -> None:
