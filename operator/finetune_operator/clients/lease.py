@@ -7,6 +7,7 @@ A leader that cannot renew stops before anybody else may begin. Must not know wh
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -42,7 +43,9 @@ class LeaseTimes:
     duration: float = 15.0
     renew_deadline: float = 10.0
     retry: float = 2.0
-    """Between two renewals, and how long one may take."""
+    """Between two renewals."""
+    patience: float = 4.0
+    """How long one may take: a busy machine answers late, and two must fit into `renew_deadline`."""
     look: float = 0.5
     """Between two looks at another's lease: one that is given away is to be seen soon."""
 
@@ -53,6 +56,8 @@ class Elector:
     def __init__(self, store: LeaseStore, key: Key, identity: str, times: LeaseTimes | None = None) -> None:
         self._store, self._key, self._identity = store, key, identity
         self._times = times or LeaseTimes()
+        self._lease: dict[str, Any] | None = None
+        """As we wrote it last."""
         self._seen: tuple[object, object] = (None, None)
         self._seen_at = 0.0
         self._renewed_at: float | None = None
@@ -86,11 +91,11 @@ class Elector:
                 return
             self.leading.clear()
             try:
-                async with asyncio.timeout(self._times.retry):
+                async with asyncio.timeout(self._times.patience):
                     lease = await self._store.get(LEASES, self._key)
                     if lease["spec"].get("holderIdentity") == self._identity:
                         lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": _now()}
-                        await self._store.replace(LEASES, self._key, lease, timeout=self._times.retry)
+                        await self._store.replace(LEASES, self._key, lease, timeout=self._times.patience)
                         log.info("lease given away", extra={"lease": str(self._key)})
             except (ClusterError, TimeoutError) as error:
                 log.warning("lease not released, it runs out by itself", extra={"error": str(error)})
@@ -108,12 +113,12 @@ class Elector:
 
     async def _try_in_time(self) -> bool:
         try:
-            async with asyncio.timeout(self._times.retry):
+            async with asyncio.timeout(self._times.patience):
                 taken = await self._try()
         except ConflictError:
             return False
         except (ClusterError, TimeoutError) as error:
-            self._complain(str(error) or f"no answer within {self._times.retry:.0f} s")
+            self._complain(str(error) or f"no answer within {self._times.patience:.0f} s")
             return False
         self._trouble = ""
         return taken
@@ -125,10 +130,17 @@ class Elector:
             self._trouble = trouble
 
     async def _try(self) -> bool:
+        if self._lease is not None and self.leading.is_set():
+            # Nobody else should have written since: one request instead of two, which matters where each is slow.
+            renewed = {**self._lease, "spec": self._lease["spec"] | self._make_spec()}
+            with contextlib.suppress(ConflictError, NotFoundError):
+                self._lease = await self._replace(renewed)
+                return True
+        self._lease = None
         try:
             lease = await self._store.get(LEASES, self._key)
         except NotFoundError:
-            await self._store.create(LEASES, self._key.namespace, self._make_lease(), timeout=self._times.retry)
+            await self._store.create(LEASES, self._key.namespace, self._make_lease(), timeout=self._times.patience)
             return True
         spec = lease["spec"]
         mine = spec.get("holderIdentity") == self._identity
@@ -139,8 +151,11 @@ class Elector:
         lease["spec"] = spec | self._make_spec()
         if not mine:
             lease["spec"] |= {"acquireTime": _now(), "leaseTransitions": spec.get("leaseTransitions", 0) + 1}
-        await self._store.replace(LEASES, self._key, lease, timeout=self._times.retry)
+        self._lease = await self._replace(lease)
         return True
+
+    async def _replace(self, lease: dict[str, Any]) -> dict[str, Any]:
+        return await self._store.replace(LEASES, self._key, lease, timeout=self._times.patience)
 
     def _is_held(self, spec: dict[str, Any]) -> bool:
         record = (spec.get("holderIdentity"), spec.get("renewTime"))
