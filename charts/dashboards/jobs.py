@@ -248,8 +248,8 @@ def _trouble() -> list[Any]:
             steps=((None, GREEN), (300, YELLOW), (900, RED)),
         ),
         figure(
-            "Oldest newest checkpoint",
-            "Of the running jobs, the longest time since a checkpoint was verified; 0 when none runs.",
+            "Longest without a checkpoint",
+            "Of the running jobs that have saved one, the longest time since one was verified; 0 when none runs.",
             "s",
             or_zero(f"max((time() - finetune_job_checkpoint_timestamp_seconds{{{NAMESPACED}}}) {running})"),
             height=8,
