@@ -86,7 +86,7 @@ class Run:
             make_job(f"job-{number:05}", script, figures.nodes, data={"prepare": "inline"})
             for number in range(figures.jobs)
         ]
-        async with self._stage("apply -> pods created"):
+        async with self.stage("apply -> pods created"):
             applying = asyncio.ensure_future(self._create(jobs))
             while (there := await self._count_pods()) < self.pods:
                 self.tell("pods created", there, self.pods)
@@ -96,12 +96,12 @@ class Run:
                 await asyncio.sleep(0.25)
             await applying
         if script != RUN:
-            async with self._stage("pods created -> all train"):
+            async with self.stage("pods created -> all train"):
                 await self._await_phase("jobs train", "Running")
 
     async def settle(self, seconds: float = SETTLE_SECONDS) -> None:
         """Let everything come to rest; what it costs to stand still."""
-        async with self._stage("standing still"):
+        async with self.stage("standing still"):
             for second in range(int(seconds)):
                 self.tell("standing still", second, int(seconds))
                 await asyncio.sleep(1)
@@ -110,7 +110,7 @@ class Run:
 
     async def await_end(self) -> None:
         """Wait until all jobs have succeeded and all pods have ended."""
-        async with self._stage("-> all succeeded"):
+        async with self.stage("-> all succeeded"):
             await self._await_phase("jobs succeeded", "Succeeded")
             while (await self.read_journal())["pods"]:
                 await asyncio.sleep(0.25)
@@ -137,9 +137,9 @@ class Run:
         """Another operator comes up although nothing has changed."""
         since = time.time()
         asked = (await self.read_journal())["asked"]
-        async with AsyncExitStack() as stack, self._stage("restart"):
+        async with AsyncExitStack() as stack, self.stage("restart"):
             operator = stack.enter_context(self.world.run_operator("second"))
-            self.figures.ready_seconds = await _await_ready(operator) - since
+            self.figures.ready_seconds = await await_ready(operator) - since
             while (heard := (await self.read_journal())["asked"] - asked) < self.pods:
                 self.tell("agents asked again", heard, self.pods)
                 await asyncio.sleep(0.25)
@@ -147,12 +147,16 @@ class Run:
             await asyncio.sleep(SETTLE_SECONDS)
             self.figures.memory["restarted"] = read_memory(operator.process.pid)
             self.figures.writes["restart"] = self.count_writes(since)
-            self.figures.reads = _read_calls(operator)
+            self.figures.reads = read_calls(operator)
 
     def count_writes(self, since: float) -> dict[str, int]:
         """The operator's writes, leases apart."""
         writes = audit.read_writes(self.world.folder, agent=OPERATOR, since=since)
         return dict(Counter(f"{each.verb} {each.resource}" for each in writes if each.resource != "leases"))
+
+    def count_calls(self) -> int:
+        """Requests to the API server by all operators that run, leases and watches too."""
+        return sum(sum(read_calls(operator).values()) for operator in self.world.operators.values())
 
     async def read_journal(self) -> dict[str, Any]:
         """What the stand-ins say of themselves."""
@@ -202,7 +206,7 @@ class Run:
         return len(page["items"]) + page["metadata"].get("remainingItemCount", 0)
 
     @asynccontextmanager
-    async def _stage(self, name: str) -> AsyncIterator[None]:
+    async def stage(self, name: str) -> AsyncIterator[None]:
         begun, before = time.monotonic(), read_cpu(self.world.list_pids())
         yield
         after = read_cpu(self.world.list_pids())
@@ -211,9 +215,9 @@ class Run:
 
 async def measure_rate(jobs: int, nodes: int, tell: Tell = be_quiet) -> Figures:
     """Jobs that are applied at once, until all their pods are created."""
-    async with _open(jobs, nodes, tell) as run:
+    async with open_run(jobs, nodes, tell) as run:
         with run.world.run_operator("first") as operator:
-            await _await_ready(operator)
+            await await_ready(operator)
             await run.apply(HOLD)
             run.figures.memory["settled"] = read_memory(operator.process.pid)
         return run.figures
@@ -221,10 +225,10 @@ async def measure_rate(jobs: int, nodes: int, tell: Tell = be_quiet) -> Figures:
 
 async def measure_growth(jobs: int, nodes: int, tell: Tell = be_quiet) -> Figures:
     """Jobs that train and say the same for ever: apply, rest, and a restart without anything new."""
-    async with _open(jobs, nodes, tell) as run:
+    async with open_run(jobs, nodes, tell) as run:
         begun = time.time()
         with run.world.run_operator("first") as operator:
-            await _await_ready(operator)
+            await await_ready(operator)
             await run.apply(HOLD)
             await run.settle()
             run.figures.writes["apply"] = run.count_writes(begun)
@@ -235,13 +239,13 @@ async def measure_growth(jobs: int, nodes: int, tell: Tell = be_quiet) -> Figure
 
 async def measure_lag(jobs: int, nodes: int, seconds: float, tell: Tell = be_quiet) -> Figures:
     """Jobs that move: everything that they say, and when it is seen."""
-    async with _open(jobs, nodes, tell) as run:
+    async with open_run(jobs, nodes, tell) as run:
         with run.world.run_operator("first") as operator:
-            await _await_ready(operator)
+            await await_ready(operator)
             await run.apply(MOVE)
             await run.settle()
             since = time.time()
-            async with run._stage("words"):
+            async with run.stage("words"):
                 await run.speak(seconds)
                 await asyncio.sleep(40.0)
                 await run.finish(seconds)
@@ -253,21 +257,21 @@ async def measure_lag(jobs: int, nodes: int, seconds: float, tell: Tell = be_qui
 
 async def measure_course(jobs: int, nodes: int, tell: Tell = be_quiet) -> Figures:
     """Jobs from apply to Succeeded, word by word."""
-    async with _open(jobs, nodes, tell) as run:
+    async with open_run(jobs, nodes, tell) as run:
         begun = time.time()
         with run.world.run_operator("first") as operator:
-            await _await_ready(operator)
+            await await_ready(operator)
             await run.apply(RUN)
             await run.await_end()
             run.figures.memory["settled"] = read_memory(operator.process.pid)
             run.figures.writes["course"] = run.count_writes(begun)
-            run.figures.reads = _read_calls(operator)
+            run.figures.reads = read_calls(operator)
             run.figures.asked = (await run.read_journal())["asked"]
         return run.figures
 
 
 @asynccontextmanager
-async def _open(jobs: int, nodes: int, tell: Tell) -> AsyncIterator[Run]:
+async def open_run(jobs: int, nodes: int, tell: Tell = be_quiet) -> AsyncIterator[Run]:
     tell("a world comes up", 0, 1)
     with run_world() as world:
         api = Api(world.server.kubeconfig, "scale-user")
@@ -283,7 +287,7 @@ async def _open(jobs: int, nodes: int, tell: Tell) -> AsyncIterator[Run]:
             await api.close()
 
 
-async def _await_ready(operator: Operator, seconds: float = 120.0) -> float:
+async def await_ready(operator: Operator, seconds: float = 120.0) -> float:
     """When the operator's probe said that it is ready."""
     deadline = time.monotonic() + seconds
     while not await asyncio.to_thread(_is_ready, operator):
@@ -301,7 +305,7 @@ def _is_ready(operator: Operator) -> bool:
         return False
 
 
-def _read_calls(operator: Operator) -> dict[str, int]:
+def read_calls(operator: Operator) -> dict[str, int]:
     """Requests to the API server by method, as the operator counts them itself."""
     calls: Counter[str] = Counter()
     with urllib.request.urlopen(f"http://127.0.0.1:{operator.metrics_port}/metrics", timeout=30) as answer:
