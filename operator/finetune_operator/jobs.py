@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from finetune_operator.clients.cluster import Page
@@ -56,13 +56,12 @@ class JobCache(Generic[D]):
         """The job is gone."""
         self._jobs.pop(key, None)
 
-    def find_ghosts(self, page: Page, namespace: str | None) -> list[Key]:
+    def find_ghosts(self, alive: Collection[Key], position: int, namespace: str | None) -> list[Key]:
         """Jobs that are held here and stand in no complete list of the namespace (None: of the cluster).
 
-        What is newer than the list was created while it was read, and is no ghost.
+        What is newer than the list's position was created while it was read, and is no ghost.
         """
-        alive = {read_key(body) for body in page.items}
-        old = [key for key, held in self._jobs.items() if held.version <= page.position]
+        old = [key for key, held in self._jobs.items() if held.version <= position]
         return [key for key in old if key not in alive and namespace in (None, key.namespace)]
 
     def find_outdated(self, page: Page) -> list[Key]:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from finetune_contract import names
@@ -86,7 +86,7 @@ class Manager:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._heartbeat.run())
             await self._start.until_done(self._start.check_rights)
-            await self._start.until_done(self._resync)
+            await self._start.until_done(self._list_jobs)
             self.served.set()
             for informer in self._informers:
                 group.create_task(informer.run())
@@ -140,31 +140,35 @@ class Manager:
         jobs = Source(JOBS.plural, len(self.jobs), self.served.is_set(), time.monotonic() - self._jobs_heard)
         return [jobs, *(_describe(informer) for informer in self._informers)]
 
+    async def _list_jobs(self) -> None:
+        """Read all jobs, as a process does that knows none."""
+        for scope in self._settings.scopes:
+            alive, position = set[Key](), 0
+            async for page in self._cluster.list_pages(JOBS, scope):
+                position = position or page.position
+                alive |= {self.jobs.put(body) for body in page.items}
+            self._end_listing(alive, position, scope)
+
     async def _catch_up(self) -> None:
-        """Read what the last leader wrote and our watch may not have brought yet."""
+        """Read what changed and our watch has not brought (yet)."""
         for scope in self._settings.scopes:
             page = await self._cluster.list_metadata(JOBS, scope)
-            for key in self.jobs.find_ghosts(page, scope):
-                self._drop(key)
             await asyncio.gather(*(self._refresh(key) for key in self.jobs.find_outdated(page)))
-        keys = self.jobs.keys()
-        for key in keys:
-            self.queue.add(key)
+            self._end_listing({read_key(body) for body in page.items}, page.position, scope)
 
-    async def _resync(self) -> None:
-        for scope in self._settings.scopes:
-            page = await self._cluster.list_all(JOBS, scope)
-            for body in page.items:
-                self.queue.add(self.jobs.put(body))
-            for key in self.jobs.find_ghosts(page, scope):
-                self._drop(key)
-                self.queue.add(key)
+    def _end_listing(self, alive: Collection[Key], position: int, scope: str | None) -> None:
+        """Forget what is gone, and look at all that is there."""
+        ghosts = self.jobs.find_ghosts(alive, position, scope)
+        for key in ghosts:
+            self._drop(key)
+        for key in (*ghosts, *alive):
+            self.queue.add(key)
 
     async def _resync_forever(self) -> None:
         while True:
             await asyncio.sleep(RESYNC_SECONDS * random.uniform(0.8, 1.2))
             try:
-                await self._resync()
+                await self._catch_up()
             except ClusterError as error:
                 log.warning("jobs not listed, trying again later", extra={"error": str(error)})
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from pydantic import ValidationError
 
@@ -90,8 +91,8 @@ def read_owned(manifest: Mapping[str, Any]) -> Owned:
     """A ConfigMap of a job."""
     metadata = manifest["metadata"]
     labels = metadata.get("labels", {})
-    key = Key(metadata["namespace"], metadata["name"])
-    return Owned(labels.get(names.LABEL_JOB, ""), labels.get(names.LABEL_JOB_UID, ""), key)
+    key = Key(_share(metadata["namespace"]), metadata["name"])
+    return Owned(_share(labels.get(names.LABEL_JOB, "")), _share(labels.get(names.LABEL_JOB_UID, "")), key)
 
 
 def read_pod(manifest: Mapping[str, Any]) -> Pod:
@@ -103,26 +104,35 @@ def read_pod(manifest: Mapping[str, Any]) -> Pod:
     reason, message = _explain(status, container)
     deletion = metadata.get("deletionTimestamp")
     return Pod(
-        key=Key(metadata["namespace"], metadata["name"]),
-        job=labels.get(names.LABEL_JOB, ""),
-        job_uid=labels.get(names.LABEL_JOB_UID, ""),
-        role=labels.get(names.LABEL_ROLE, names.ROLE_TRAINER),
+        key=Key(_share(metadata["namespace"]), metadata["name"]),
+        job=_share(labels.get(names.LABEL_JOB, "")),
+        job_uid=_share(labels.get(names.LABEL_JOB_UID, "")),
+        role=_share(labels.get(names.LABEL_ROLE, names.ROLE_TRAINER)),
         node_index=int(labels.get(names.LABEL_NODE_INDEX, "0")),
         created=parse_time(metadata["creationTimestamp"]),
         incarnation=int(labels.get(names.LABEL_INCARNATION, "0")),
-        host=manifest["spec"].get("nodeName", ""),
-        phase=status.get("phase", "Pending"),
+        host=_share(manifest["spec"].get("nodeName", "")),
+        phase=_share(status.get("phase", "Pending")),
         ip=status.get("podIP", ""),
         ready=_condition(status, "Ready").get("status") == "True",
         deletion_time=parse_time(deletion) if deletion else None,
-        image=manifest["spec"]["containers"][0].get("image", ""),
+        image=_share(manifest["spec"]["containers"][0].get("image", "")),
         reason=reason,
         message=message,
         exit_code=terminated.get("exitCode"),
-        attempt=annotations.get(names.ANNOTATION_ATTEMPT),
-        stop=annotations.get(names.ANNOTATION_STOP),
-        finish=annotations.get(names.ANNOTATION_FINISH),
+        attempt=_share(annotations.get(names.ANNOTATION_ATTEMPT)),
+        stop=_share(annotations.get(names.ANNOTATION_STOP)),
+        finish=_share(annotations.get(names.ANNOTATION_FINISH)),
     )
+
+
+@overload
+def _share(text: str) -> str: ...
+@overload
+def _share(text: None) -> None: ...
+def _share(text: str | None) -> str | None:
+    """The same words in thousands of pods are held once: of a job's pods the attempt alone is kilobytes."""
+    return text if text is None else sys.intern(text)
 
 
 def _explain(status: Mapping[str, Any], container: Mapping[str, Any]) -> tuple[str, str]:

@@ -62,7 +62,7 @@ class FakeCluster:
         """Nothing takes long here."""
 
     async def list_page(
-        self, resource: Resource, namespace: str | None, *, selector: str = "", token: str = "", limit: int = 500
+        self, resource: Resource, namespace: str | None, *, selector: str = "", token: str = ""
     ) -> Page:
         self._call(f"list {resource.plural}")
         keys = sorted(key for plural, key in self.objects if plural == resource.plural)
@@ -78,10 +78,12 @@ class FakeCluster:
         found = [value["metadata"] for (plural, _), value in self.objects.items() if plural == resource.plural]
         return Page([{"metadata": copy.deepcopy(metadata)} for metadata in found], self.version, "")
 
-    async def list_all(self, resource: Resource, namespace: str | None) -> Page:
-        self._call(f"list all {resource.plural}")
-        items = [copy.deepcopy(value) for (plural, _), value in self.objects.items() if plural == resource.plural]
-        return Page(items, self.version, "")
+    async def list_pages(self, resource: Resource, namespace: str | None, *, selector: str = "") -> AsyncIterator[Page]:
+        page = await self.list_page(resource, namespace)
+        yield page
+        while page.token:
+            page = await self.list_page(resource, namespace, token=page.token)
+            yield page
 
     @property
     def server(self) -> str:

@@ -86,8 +86,18 @@ async def test_list_is_read_page_by_page_and_by_label(cluster: Cluster) -> None:
     first = await cluster.list_page(CONFIG_MAPS, None, selector=f"mark={mark}", limit=2)
     rest = await cluster.list_page(CONFIG_MAPS, None, selector=f"mark={mark}", limit=2, token=first.token)
     assert [len(first.items), len(rest.items), rest.token] == [2, 1, ""]
-    everything = await cluster.list_all(CONFIG_MAPS, "default")
-    assert {f"{mark}-{number}" for number in range(3)} <= {each["metadata"]["name"] for each in everything.items}
+    pages = [page.items async for page in cluster.list_pages(CONFIG_MAPS, None, selector=f"mark={mark}", limit=2)]
+    assert [[each["metadata"]["name"][-1] for each in page] for page in pages] == [["0", "1"], ["2"]]
+
+
+async def test_of_config_maps_only_the_metadata_are_listed_and_watched(cluster: Cluster) -> None:
+    mark = make_mark()
+    position = (await cluster.list_page(CONFIG_MAPS, None, limit=1)).position
+    await cluster.create(CONFIG_MAPS, "default", make_config_map(mark, mark))
+    events = cluster.watch(CONFIG_MAPS, None, selector=f"mark={mark}", position=position, seconds=10)
+    seen = (await anext(events))["object"]
+    listed = (await cluster.list_page(CONFIG_MAPS, None, selector=f"mark={mark}")).items[0]
+    assert [(each["metadata"]["name"], "data" in each) for each in (seen, listed)] == [(mark, False)] * 2
 
 
 async def test_watch_brings_what_happens_after_its_position(cluster: Cluster) -> None:

@@ -267,7 +267,7 @@ async def test_time_as_a_follower_is_no_time_in_the_queue(monkeypatch: pytest.Mo
     cluster = FakeCluster()
     manager = make_manager(cluster)
     store_job(cluster, "a")
-    await manager._resync()
+    await manager._list_jobs()
     (key,) = manager.queue._dirty
     manager.queue._dirty[key] -= 3600.0
     assert manager.queue.oldest_seconds > 3600.0

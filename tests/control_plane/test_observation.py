@@ -8,7 +8,6 @@ import pytest
 
 from finetune_contract import names
 from finetune_contract.status import FineTuneJobStatus
-from finetune_operator.clients.cluster import Page
 from finetune_operator.errors import UnreadableError
 from finetune_operator.jobs import JobCache, read_phase
 from finetune_operator.observation import Owned, build_snapshot, read_job, read_owned, read_pod, read_status
@@ -175,8 +174,8 @@ def test_ghosts_are_old_jobs_of_the_namespace_that_no_list_holds() -> None:
     cache = JobCache(read_phase)
     for name, namespace, version in (("here", "ml", 1), ("gone", "ml", 2), ("new", "ml", 9), ("far", "prod", 3)):
         cache.put(make_body(version, name, namespace))
-    page = Page([make_body(1, "here")], 5, "")
-    assert cache.find_ghosts(page, "ml") == [Key("ml", "gone")]
-    assert cache.find_ghosts(page, None) == [Key("ml", "gone"), Key("prod", "far")]
+    alive = {Key("ml", "here")}
+    assert cache.find_ghosts(alive, 5, "ml") == [Key("ml", "gone")]
+    assert cache.find_ghosts(alive, 5, None) == [Key("ml", "gone"), Key("prod", "far")]
     cache.remove(Key("ml", "gone"))
-    assert cache.find_ghosts(page, "ml") == []
+    assert cache.find_ghosts(alive, 5, "ml") == []

@@ -94,7 +94,7 @@ async def test_each_reason_to_wait_has_its_sentence(
     start = make_start(cluster)
 
     async def list_jobs() -> None:
-        await cluster.list_all(JOBS, None)
+        await cluster.list_page(JOBS, None)
 
     await asyncio.wait_for(start.until_done(list_jobs), 10)
     assert said(caplog, "ERROR") == [f"{sentence}; trying again every 0 s"]
@@ -108,7 +108,7 @@ async def test_trouble_that_lasts_is_said_again(
     cluster.failures = [UnavailableError("away"), UnavailableError("away")]
 
     async def list_jobs() -> None:
-        await cluster.list_all(JOBS, None)
+        await cluster.list_page(JOBS, None)
 
     await asyncio.wait_for(make_start(cluster).until_done(list_jobs), 10)
     assert len(said(caplog, "ERROR")) == 2

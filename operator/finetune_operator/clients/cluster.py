@@ -26,12 +26,13 @@ from finetune_operator.snapshot import Key
 from finetune_operator.version import VERSION
 
 CONNECTIONS: Final = 64
+PAGE: Final = 200
+"""Objects in one answer to a list: 500 pods are 30 MB as dicts."""
 REQUEST_SECONDS: Final = 30.0
 WATCH_SILENCE_SECONDS: Final = 150.0
 """A live watch brings a bookmark about every minute; a silent one is dead."""
 _MERGE: Final = "application/merge-patch+json"
 _JSON: Final = "application/json"
-_METADATA: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
@@ -40,6 +41,12 @@ class Resource(NamedTuple):
 
     prefix: str
     plural: str
+    is_whole: bool = True
+    """False: lists and watches bring metadata only."""
+
+    def accept(self, kind: str) -> str:
+        """The media type in which a list or a watch is asked for; `kind` is that of metadata alone."""
+        return _JSON if self.is_whole else f"application/json;as={kind};g=meta.k8s.io;v=v1"
 
     @property
     def group(self) -> str:
@@ -54,7 +61,7 @@ class Resource(NamedTuple):
 
 JOBS: Final = Resource(f"/apis/{names.API_VERSION}", names.PLURAL)
 PODS: Final = Resource("/api/v1", "pods")
-CONFIG_MAPS: Final = Resource("/api/v1", "configmaps")
+CONFIG_MAPS: Final = Resource("/api/v1", "configmaps", is_whole=False)
 NETWORK_POLICIES: Final = Resource("/apis/networking.k8s.io/v1", "networkpolicies")
 EVENTS: Final = Resource("/apis/events.k8s.io/v1", "events")
 LEASES: Final = Resource("/apis/coordination.k8s.io/v1", "leases")
@@ -128,19 +135,38 @@ class Cluster:
         )
 
     async def list_page(
-        self, resource: Resource, namespace: str | None, *, selector: str = "", token: str = "", limit: int = 500
+        self, resource: Resource, namespace: str | None, *, selector: str = "", token: str = "", limit: int = PAGE
     ) -> Page:
         """One page of the objects, in one namespace or all."""
         query = {"limit": str(limit), "labelSelector": selector, "continue": token}
-        answer = await self._request("GET", resource.path(namespace), query)
+        accept = resource.accept("PartialObjectMetadataList")
+        answer = await self._request("GET", resource.path(namespace), query, accept=accept)
         metadata = answer["metadata"]
-        return Page(answer["items"], int(metadata["resourceVersion"]), metadata.get("continue", ""))
+        # An empty list of metadata is null.
+        return Page(answer["items"] or [], int(metadata["resourceVersion"]), metadata.get("continue", ""))
+
+    async def list_pages(
+        self, resource: Resource, namespace: str | None, *, selector: str = "", limit: int = PAGE
+    ) -> AsyncIterator[Page]:
+        """All objects, page by page: thousands at once take hundreds of megabytes; GoneError where it took too long."""
+        token = ""
+        while True:
+            page = await self.list_page(resource, namespace, selector=selector, token=token, limit=limit)
+            token = page.token
+            yield page
+            # Not two of them at a time.
+            del page
+            if not token:
+                return
 
     async def list_metadata(self, resource: Resource, namespace: str | None) -> Page:
-        """All objects without spec and status: who exists, in which version."""
-        answer = await self._request("GET", resource.path(namespace), accept=_METADATA)
-        # An empty list of these is null.
-        return Page(answer["items"] or [], int(answer["metadata"]["resourceVersion"]), "")
+        """All objects without spec and status, as one page: who exists, in which version."""
+        items: list[dict[str, Any]] = []
+        position = 0
+        async for page in self.list_pages(resource._replace(is_whole=False), namespace):
+            position = position or page.position
+            items += [{"metadata": _cut(item["metadata"])} for item in page.items]
+        return Page(items, position, "")
 
     async def is_allowed(self, verb: str, resource: Resource, namespace: str | None, subresource: str = "") -> bool:
         """Whether the API server would let us do this: a question, although it is posted."""
@@ -159,15 +185,6 @@ class Cluster:
         answer = await self._request("POST", _REVIEWS, body=review)
         return bool(answer["status"]["allowed"])
 
-    async def list_all(self, resource: Resource, namespace: str | None) -> Page:
-        """All objects as one page, read in several; GoneError where that took too long."""
-        page = await self.list_page(resource, namespace)
-        items, position = page.items, page.position
-        while page.token:
-            page = await self.list_page(resource, namespace, token=page.token)
-            items += page.items
-        return Page(items, position, "")
-
     async def watch(
         self, resource: Resource, namespace: str | None, *, selector: str, position: int, seconds: int
     ) -> AsyncIterator[dict[str, Any]]:
@@ -181,7 +198,9 @@ class Cluster:
         }
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS, sock_read=WATCH_SILENCE_SECONDS)
         try:
-            response = await self._send("GET", resource.path(namespace), query, timeout=timeout)
+            path = resource.path(namespace)
+            accept = resource.accept("PartialObjectMetadata")
+            response = await self._send("GET", path, query, accept=accept, timeout=timeout)
             try:
                 await _raise_for_status(response)
                 async for line in response.content:
@@ -329,6 +348,10 @@ class Cluster:
         answer = await self._api.call_api(method, url, headers, body, _request_timeout=timeout)
         response: aiohttp.ClientResponse = answer.response
         return response
+
+
+def _cut(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: metadata.get(name) for name in ("namespace", "name", "resourceVersion")}
 
 
 def find_proxy(server: str) -> str | None:

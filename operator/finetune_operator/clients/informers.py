@@ -29,7 +29,7 @@ class Source(Protocol):
     """Where objects come from: clients.cluster.Cluster."""
 
     async def list_page(
-        self, resource: Resource, namespace: str | None, *, selector: str = "", token: str = "", limit: int = 500
+        self, resource: Resource, namespace: str | None, *, selector: str = "", token: str = ""
     ) -> Page:
         """One page."""
 
@@ -125,12 +125,9 @@ class Informer(Generic[T]):
             await asyncio.sleep(random.uniform(0.5, 1.0) * ceiling)
 
     async def _list(self) -> None:
-        page = await self._page("")
-        position = page.position
-        seen = self._take(page)
-        while page.token:
-            page = await self._page(page.token)
-            seen |= self._take(page)
+        position, token = await self._take_page("", seen := set[Key]())
+        while token:
+            _, token = await self._take_page(token, seen)
         for key, (version, _) in tuple(self._objects.items()):
             # Newer than the list: our own write, which the watch will confirm.
             if key not in seen and version <= position:
@@ -138,15 +135,14 @@ class Informer(Generic[T]):
         self._position, self.trouble = position, None
         self.synced.set()
 
-    async def _page(self, token: str) -> Page:
+    async def _take_page(self, token: str, seen: set[Key]) -> tuple[int, str]:
+        """Take one page in and let go of it; returns the list's position and where the next page begins."""
         page = await self._source.list_page(self._resource, self._namespace, selector=self._selector, token=token)
         self._heard = time.monotonic()
-        return page
-
-    def _take(self, page: Page) -> set[Key]:
         for manifest in page.items:
             self._store(manifest)
-        return {_key(manifest) for manifest in page.items}
+            seen.add(_key(manifest))
+        return page.position, page.token
 
     async def _watch(self) -> None:
         seconds = WATCH_SECONDS + random.randint(0, WATCH_SECONDS)
