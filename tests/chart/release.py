@@ -55,16 +55,15 @@ class Release:
             self.kubectl("create", "namespace", namespace)
             self.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
 
-    def install(self, *settings: str, chart: Path = CHART, flags: tuple[str, ...] = ()) -> str:
-        """Install or upgrade, and return what helm prints."""
-        arguments = ("--install", self.name, str(chart), "--create-namespace", *_sets(settings), *flags)
-        done = self._helm("upgrade", *arguments)
+    def install(self, *settings: str, chart: Path = CHART, flags: tuple[str, ...] = (), reset: bool = True) -> str:
+        """Install or upgrade, by default with no values but these, and return what helm prints."""
+        done = self._upgrade(settings, chart, flags, reset)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def refuse(self, *settings: str) -> str:
+    def refuse(self, *settings: str, flags: tuple[str, ...] = (), reset: bool = True) -> str:
         """Why helm does not install."""
-        done = self._helm("upgrade", "--install", self.name, str(CHART), "--create-namespace", *_sets(settings))
+        done = self._upgrade(settings, CHART, flags, reset)
         assert done.returncode != 0, f"accepted: {settings}"
         return done.stderr
 
@@ -87,6 +86,13 @@ class Release:
         done = self.kubectl("auth", "can-i", verb, kind, *place)
         return done.stdout.strip() == "yes"
 
+    def _upgrade(
+        self, settings: tuple[str, ...], chart: Path, flags: tuple[str, ...], reset: bool
+    ) -> subprocess.CompletedProcess[str]:
+        kept = ("--reset-values",) if reset else ()
+        sets = [part for setting in settings for part in ("--set", setting)]
+        return self._helm("upgrade", "--install", self.name, str(chart), "--create-namespace", *sets, *kept, *flags)
+
     def _helm(self, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         adopt = ("--take-ownership",) if self.adopts and verb == "upgrade" else ()
         return run_helm(verb, *arguments, *adopt, f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}")
@@ -95,7 +101,3 @@ class Release:
 def as_list(objects: tuple[dict[str, Any], ...]) -> dict[str, Any]:
     """Objects as kubectl takes several at once."""
     return {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-
-
-def _sets(settings: tuple[str, ...]) -> list[str]:
-    return ["--reset-values", *(part for setting in settings for part in ("--set", setting))]

@@ -85,6 +85,21 @@ def test_an_upgrade_brings_the_new_crd_and_keeps_every_job_as_it_is(release: Rel
     }
 
 
+@pytest.mark.parametrize("flag", ["--reset-then-reuse-values", "--reset-values"])
+def test_an_upgrade_keeps_the_users_values_or_drops_them_as_asked(release: Release, flag: str) -> None:
+    release.install("log.level=debug", chart=PREVIOUS)
+    release.install(flags=(flag,), reset=False)
+    (container,) = release.get("deployment", "finetune-operator", NAMESPACE)["spec"]["template"]["spec"]["containers"]
+    level = next(each["value"] for each in container["env"] if each["name"] == "FINETUNE_OPERATOR_LOG_LEVEL")
+    assert level == ("info" if flag == "--reset-values" else "debug")
+    assert release.get("deployment", "finetune-operator", NAMESPACE)["spec"]["strategy"]["type"] == "RollingUpdate"
+
+
+def test_an_upgrade_that_reuses_old_defaults_is_refused_with_what_to_say_instead(release: Release) -> None:
+    release.install(chart=PREVIOUS)
+    assert "say --reset-then-reuse-values" in release.refuse(flags=("--reuse-values",), reset=False)
+
+
 def _schema(crd: dict[str, Any]) -> dict[str, Any]:
     (version,) = crd["spec"]["versions"]
     schema: dict[str, Any] = version["schema"]

@@ -1,4 +1,9 @@
+{{- /* Every template asks for a name, and helm renders tests/test.yaml first: so this is said before a template stumbles
+over a value that an older chart did not have. `networkPolicy` stands for all that came with it. */ -}}
 {{- define "finetune-operator.name" -}}
+{{- if not (hasKey .Values "networkPolicy") }}
+{{- fail "the values are those of an older version of this chart: instead of --reuse-values say --reset-then-reuse-values, which keeps what you have set and takes the new defaults for the rest." }}
+{{- end }}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
