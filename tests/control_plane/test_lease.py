@@ -102,6 +102,28 @@ async def test_trouble_with_the_lease_is_said_once_as_long_as_it_is_the_same(
     assert said == ["away", "no right", "away"]
 
 
+async def test_leader_whose_api_server_is_slow_goes_on_with_one_request_a_renewal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cluster = FakeCluster()
+    elector = make_elector(cluster, "one", replace(FAST, patience=0.2))
+    replace_at_once = cluster.replace
+
+    async def replace_slowly(resource: Resource, key: Key, body: Manifest, timeout: float = 1.0) -> Manifest:
+        await asyncio.sleep(0.14)
+        return await replace_at_once(resource, key, body, timeout)
+
+    monkeypatch.setattr(cluster, "replace", replace_slowly)
+    task = asyncio.create_task(elector.run())
+    await until_leading(elector)
+    cluster.calls.clear()
+    while len(cluster.calls) < 5:
+        await asyncio.sleep(0.01)
+        assert elector.is_leading()
+    assert set(cluster.calls) == {"replace leases/finetune-operator"}
+    task.cancel()
+
+
 async def test_lease_of_a_dead_leader_is_taken_after_its_time() -> None:
     cluster = FakeCluster()
     dead = make_elector(cluster, "dead")

@@ -43,7 +43,7 @@ class LeaseTimes:
     duration: float = 15.0
     renew_deadline: float = 10.0
     retry: float = 2.0
-    """Between two renewals."""
+    """From the begin of one renewal to the begin of the next."""
     patience: float = 4.0
     """How long one may take: a busy machine answers late, and two must fit into `renew_deadline`."""
     look: float = 0.5
@@ -78,10 +78,13 @@ class Elector:
     async def run(self) -> None:
         """Try to lead, then renew, for ever; LeaseLostError when leadership could not be kept."""
         while True:
+            # Counted from before the request: the others count from when they see its effect.
+            begun = time.monotonic()
             async with self._turn:
                 if not self._retired:
-                    await self._take_turn()
-            await asyncio.sleep(self._times.retry if self.leading.is_set() else self._times.look)
+                    await self._take_turn(begun)
+            pause = begun + self._times.retry - time.monotonic() if self.leading.is_set() else self._times.look
+            await asyncio.sleep(max(0.0, pause))
 
     async def release(self) -> None:
         """Give the lease away for good, so that another replica need not wait; after this no write is allowed."""
@@ -100,9 +103,7 @@ class Elector:
             except (ClusterError, TimeoutError) as error:
                 log.warning("lease not released, it runs out by itself", extra={"error": str(error)})
 
-    async def _take_turn(self) -> None:
-        # Counted from before the request: the others count from when they see its effect.
-        begun = time.monotonic()
+    async def _take_turn(self, begun: float) -> None:
         if await self._try_in_time():
             self._renewed_at = begun
             if not self.leading.is_set():
@@ -113,12 +114,12 @@ class Elector:
 
     async def _try_in_time(self) -> bool:
         try:
-            async with asyncio.timeout(self._times.patience):
+            async with asyncio.timeout(self._find_patience()):
                 taken = await self._try()
         except ConflictError:
             return False
         except (ClusterError, TimeoutError) as error:
-            self._complain(str(error) or f"no answer within {self._times.patience:.0f} s")
+            self._complain(str(error) or "no answer in time")
             return False
         self._trouble = ""
         return taken
@@ -128,6 +129,13 @@ class Elector:
         if trouble != self._trouble:
             log.warning("lease not reached", extra={"lease": str(self._key), "error": trouble})
             self._trouble = trouble
+
+    def _find_patience(self) -> float:
+        """A leader waits no longer than it leads."""
+        if self._renewed_at is None:
+            return self._times.patience
+        left = self._renewed_at + self._times.renew_deadline - time.monotonic()
+        return min(self._times.patience, max(0.0, left))
 
     async def _try(self) -> bool:
         if self._lease is not None and self.leading.is_set():
