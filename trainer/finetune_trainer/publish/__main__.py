@@ -15,6 +15,7 @@ from finetune_contract.names import FILE_PUBLISHED_MANIFEST, FILE_REPORT_HTML, F
 from finetune_contract.progress import Published
 from finetune_trainer.data.prepared import FILE_SPLIT
 from finetune_trainer.errors import FineTuneError
+from finetune_trainer.logs import speak_to_agent
 from finetune_trainer.publish.card import write_card
 from finetune_trainer.publish.inputs import Inputs, read_inputs
 from finetune_trainer.publish.manifest import FILE_SPLIT_ROWS, build_manifest, digest_files
@@ -83,4 +84,5 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    speak_to_agent(sys.stderr)
     sys.exit(main())

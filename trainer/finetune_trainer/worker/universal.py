@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from deepspeed.checkpoint import ds_to_universal
 
+from finetune_trainer.logs import speak_to_agent
 from finetune_trainer.worker.snapshot import ENGINE_TAG
 from finetune_trainer.worker.state import FILE_STATE
 from finetune_trainer.worker.tensor_files import write_torch_files
@@ -109,4 +111,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    speak_to_agent(sys.stderr)
     main()
