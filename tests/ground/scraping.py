@@ -39,10 +39,15 @@ def follow_annotations(kubeconfig: str, interval: str) -> Object:
         "relabel_configs": [
             _keep([f"{annotation}_scrape"], "true"),
             {"action": "drop", "source_labels": ["__meta_kubernetes_pod_phase"], "regex": "(Failed|Succeeded)"},
-            _copy([f"{annotation}_path"], "__metrics_path__", "(.+)"),
-            _copy(["__meta_kubernetes_pod_ip", f"{annotation}_port"], "__address__", "(.+);(.+)", "$1:$2"),
-            _copy(["__meta_kubernetes_namespace"], "namespace"),
-            _copy(["__meta_kubernetes_pod_name"], "pod"),
+            {**_copy(f"{annotation}_path", "__metrics_path__"), "regex": "(.+)"},
+            {
+                "source_labels": ["__meta_kubernetes_pod_ip", f"{annotation}_port"],
+                "regex": "(.+);(.+)",
+                "replacement": "$1:$2",
+                "target_label": "__address__",
+            },
+            _copy("__meta_kubernetes_namespace", "namespace"),
+            _copy("__meta_kubernetes_pod_name", "pod"),
         ],
     }
 
@@ -56,7 +61,7 @@ def _convert_endpoint(monitor: Object, number: int, endpoint: Object, kubeconfig
         discovery["namespaces"] = {"names": namespaces}
     found = "pod" if of_pods else "service"
     port = "__meta_kubernetes_pod_container_port_name" if of_pods else "__meta_kubernetes_endpointslice_port_name"
-    named = [_copy([f"__meta_kubernetes_{label}"], target) for label, target in _names_of_target(of_pods=of_pods)]
+    named = [_copy(f"__meta_kubernetes_{label}", target) for label, target in _names_of_target(of_pods=of_pods)]
     prefix = f"{kind[0].lower()}{kind[1:]}"
     job = f"{metadata['namespace']}/{metadata['name']}"
     return {
@@ -71,9 +76,7 @@ def _convert_endpoint(monitor: Object, number: int, endpoint: Object, kubeconfig
             *_select(monitor["spec"]["selector"], found),
             _keep([port], endpoint["port"]),
             *named,
-            {"target_label": "job", "replacement": job}
-            if of_pods
-            else _copy(["__meta_kubernetes_service_name"], "job"),
+            {"target_label": "job", "replacement": job} if of_pods else _copy("__meta_kubernetes_service_name", "job"),
             {"target_label": "endpoint", "replacement": endpoint["port"]},
             *(_snake(each) for each in endpoint.get("relabelings", [])),
         ],
@@ -136,8 +139,8 @@ def _keep(labels: list[str], regex: str) -> Relabeling:
     return {"action": "keep", "source_labels": labels, "regex": regex}
 
 
-def _copy(labels: list[str], target: str, regex: str = "(.*)", replacement: str = "$1") -> Relabeling:
-    return {"source_labels": labels, "target_label": target, "regex": regex, "replacement": replacement}
+def _copy(label: str, target: str) -> Relabeling:
+    return {"source_labels": [label], "target_label": target}
 
 
 def _snake(relabeling: Object) -> Relabeling:

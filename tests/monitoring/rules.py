@@ -17,6 +17,7 @@ from tests.ground.binaries import MissingToolError
 
 RULES = CHART / "rules"
 ALERT_TESTS = Path(__file__).parent / "alerts"
+MONITORING_PAGE = CHART.parents[1] / "docs" / "monitoring.md"
 METRICS_PAGE = CHART.parents[1] / "docs" / "reference" / "metrics.md"
 
 Rule = dict[str, Any]

@@ -12,6 +12,7 @@ import yaml
 from tests.chart.render import CHART, render
 from tests.monitoring.rules import (
     ALERT_TESTS,
+    MONITORING_PAGE,
     RULES,
     list_alerts,
     list_documented_series,
@@ -22,7 +23,6 @@ from tests.monitoring.rules import (
 )
 
 RUNBOOKS = CHART.parents[1] / "docs" / "runbooks"
-MONITORING_PAGE = RUNBOOKS.parent / "monitoring.md"
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 ALERTS = sorted(list_alerts())
 _NAMES = re.compile(

@@ -1,14 +1,17 @@
-"""The chart's monitors find the operator and the trainer pods, by the configuration that prometheus-operator makes of them."""
+"""The chart's monitors find operator and trainer pods, by the configuration that prometheus-operator makes of them."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+import yaml
 
 from finetune_contract import names
 from tests.chart.render import NAMESPACE, render
 from tests.ground.scraping import convert_monitors, follow_annotations
+from tests.monitoring.rules import MONITORING_PAGE
 
 MONITORS = ("metrics.serviceMonitor.enabled=true", "metrics.podMonitor.enabled=true")
 DROP_ENDED = {"action": "drop", "source_labels": ["__meta_kubernetes_pod_phase"], "regex": "(Failed|Succeeded)"}
@@ -20,12 +23,7 @@ def _convert(*settings: str) -> dict[str, dict[str, Any]]:
 
 
 def _copy(source: str, target: str) -> dict[str, Any]:
-    return {
-        "source_labels": [f"__meta_kubernetes_{source}"],
-        "target_label": target,
-        "regex": "(.*)",
-        "replacement": "$1",
-    }
+    return {"source_labels": [f"__meta_kubernetes_{source}"], "target_label": target}
 
 
 def test_pod_monitor_finds_trainer_pods_wherever_they_are() -> None:
@@ -88,10 +86,17 @@ def test_monitor_that_asks_for_more_than_is_understood_is_refused() -> None:
 
 
 def test_annotations_of_the_operator_are_those_that_are_looked_for() -> None:
-    read = {
-        label for each in follow_annotations("kubeconfig", "2s")["relabel_configs"] for label in each["source_labels"]
-    }
+    relabelings = follow_annotations("kubeconfig", "2s")["relabel_configs"]
+    read = {label for each in relabelings for label in each["source_labels"]}
     pod = render().one("Deployment", "finetune-operator")["spec"]["template"]["metadata"]
     for key in ("scrape", "port", "path"):
         assert f"__meta_kubernetes_pod_annotation_prometheus_io_{key}" in read
         assert f"prometheus.io/{key}" in pod["annotations"]
+
+
+def test_scrape_job_of_the_monitoring_page_is_the_one_that_is_tested() -> None:
+    blocks = re.findall(r"^```yaml\n(.+?)^```", MONITORING_PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (shown,) = next(yaml.safe_load(block) for block in blocks if block.startswith("- job_name"))
+    tested = follow_annotations("kubeconfig", "2s")
+    del tested["scrape_interval"], tested["kubernetes_sd_configs"][0]["kubeconfig_file"]
+    assert shown == tested
