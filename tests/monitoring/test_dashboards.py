@@ -3,6 +3,7 @@
 Rules of the linter that do not fit here:
 - template-job-rule, template-instance-rule, target-job-rule, target-instance-rule hold for the operator's dashboard.
   On the others the label `job` is a FineTuneJob's name, and which pod or address told a figure is beside the point.
+  The file .lint beside the dashboards says so to the linter itself, which finds nothing else.
 - target-counter-agg-rule: a job's own sums (finetune_job_..._total) are read from its status. They begin at what is
   there and never start again, so that a table shows them as they are.
 - target-logql-rule, target-logql-auto-rule: there is no Loki here.
@@ -105,6 +106,18 @@ def test_target_job_and_instance_rules() -> None:
     ]
     # The agents' news come from trainer pods, which are no replicas of the operator.
     assert (bare, unselected) == ([], [("Agents with news", "finetune_news")])
+
+
+def test_linter_is_told_of_no_other_exception() -> None:
+    told = yaml.safe_load((FOLDER / ".lint").read_text())["exclusions"]
+    about_jobs = [{"dashboard": title} for uid, title in BOARDS.items() if uid != "finetune-operator"]
+    news = [{"dashboard": BOARDS["finetune-operator"], "panel": "Agents with news"}]
+    assert {rule: sorted(each["entries"], key=str) for rule, each in told.items()} == {
+        "template-job-rule": sorted(about_jobs, key=str),
+        "template-instance-rule": sorted(about_jobs, key=str),
+        "target-job-rule": sorted([*about_jobs, *news], key=str),
+        "target-instance-rule": sorted([*about_jobs, *news], key=str),
+    }
 
 
 @each_dashboard
