@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -46,6 +47,15 @@ def name_job(key: Key, status: FineTuneJobStatus | None = None) -> dict[str, Any
     """Which job a line is about, and which attempt, where there has been one."""
     number = find_last_number(status) if status is not None else 0
     return {"namespace": key.namespace, "job": key.name, **({"attempt": number} if number else {})}
+
+
+def name_held_job(key: Key, body: Mapping[str, Any]) -> dict[str, Any]:
+    """As `name_job`, of a job whose status may be in nobody's words."""
+    try:
+        number = body["status"]["attempts"][-1]["number"]
+    except (KeyError, IndexError, TypeError):
+        return name_job(key)
+    return {**name_job(key), "attempt": number}
 
 
 def tell_changes(

@@ -30,7 +30,7 @@ from finetune_operator.health import Source, find_illness, find_unready
 from finetune_operator.heartbeat import Heartbeat
 from finetune_operator.job_series import read_digest
 from finetune_operator.jobs import JobCache, read_key
-from finetune_operator.log_lines import name_job
+from finetune_operator.log_lines import name_held_job, name_job
 from finetune_operator.metrics import Metrics
 from finetune_operator.observation import SELECTOR, Owned, read_owned, read_pod
 from finetune_operator.reconcile import Caches, Reconciler
@@ -194,13 +194,13 @@ class Manager:
             seconds = self.queue.retry(key, asked_for or 0.0)
             log.warning(
                 "reconciliation broke off, trying again",
-                extra={**name_job(key), "error": f"{type(error).__name__}: {error}", "seconds": round(seconds, 3)},
+                extra={**self._name(key), "error": f"{type(error).__name__}: {error}", "seconds": round(seconds, 3)},
             )
             return "error"
         except Exception:
             # A defect in one job's handling must not stop the others.
             self.queue.retry(key)
-            log.exception("reconciliation failed", extra=name_job(key))
+            log.exception("reconciliation failed", extra=self._name(key))
             return "error"
         self.queue.forget(key)
         if again is None:
@@ -216,6 +216,9 @@ class Manager:
             self._drop(key)
         except ClusterError as error:
             log.debug("job not read", extra={**name_job(key), "error": str(error)})
+
+    def _name(self, key: Key) -> dict[str, Any]:
+        return name_held_job(key, self.jobs.get(key) or {})
 
     def _drop(self, key: Key) -> None:
         self.jobs.remove(key)

@@ -12,7 +12,7 @@ import pytest
 
 from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.handlers import configure_logging
-from finetune_operator.log_lines import JsonLines, name_job, tell_changes
+from finetune_operator.log_lines import JsonLines, name_held_job, name_job, tell_changes
 from finetune_operator.plan.events import checkpoint_verified, derive_events
 from finetune_operator.snapshot import Key
 from finetune_trainer.agent.log_format import JsonFormatter, Place
@@ -69,6 +69,13 @@ def test_line_names_time_severity_job_and_attempt_as_trainer_pods_do(log: Log) -
 
 def test_job_without_an_attempt_names_none() -> None:
     assert name_job(KEY, FineTuneJobStatus()) == {"namespace": "ml", "job": "spam"}
+
+
+@pytest.mark.parametrize("body", [{}, {"status": {}}, {"status": {"attempts": []}}, {"status": {"attempts": 7}}])
+def test_attempt_is_named_only_where_there_is_one(body: dict[str, Any]) -> None:
+    assert name_held_job(KEY, body) == {"namespace": "ml", "job": "spam"}
+    known = {"status": {"attempts": [{"number": 1}, {"number": 2}]}}
+    assert name_held_job(KEY, known) == {"namespace": "ml", "job": "spam", "attempt": 2}
 
 
 def test_defect_stands_in_one_line_with_its_traceback(log: Log) -> None:
