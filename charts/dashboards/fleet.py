@@ -41,11 +41,14 @@ def _hours(*labels: str) -> str:
 
 
 def _goodput(grow: Any, *labels: str) -> str:
-    """Goodput of a window: what was trained, less what was lost, of what was held."""
+    """Goodput of a window: what was trained, less what was lost, of what was held.
+
+    Within bounds, since statuses are written now and then: a short window may see a loss before the time it belongs to.
+    """
     trained, lost, held = (
         total(grow(f"finetune_job_{name}_seconds_total", QUEUED), *labels) for name in ("training", "lost", "held")
     )
-    return share(f"({trained} - {lost})", held)
+    return f"clamp({share(f'({trained} - {lost})', held)}, 0, 1)"
 
 
 def _ended(phases: str) -> str:
