@@ -37,6 +37,11 @@ def test_stop_saves_and_the_next_attempt_loses_no_step(tmp_path: Path) -> None:
         assert (newest.step, newest.state) == (stopped.step.step, "Verified" if newest.step % 5 else "Evaluated")
         agent.annotate(make_attempt(2))
         assert agent.wait_for_resume(attempt=2).resumed_from == stopped.step.step
+        agent.annotate(make_attempt(3))
+        wait_for(lambda: agent.progress().attempt == 3, "a third attempt while the second runs", seconds=60)
+        ends = {"AttemptStopped", "AttemptGivenUp"}
+        told = [(line["attempt"], line["event"]) for line in agent.lines if line.get("event") in ends]
+        assert told == [(1, "AttemptStopped"), (2, "AttemptGivenUp")]
 
 
 def test_an_attempt_that_was_stopped_before_it_was_seen_is_told_as_stopped(tmp_path: Path) -> None:

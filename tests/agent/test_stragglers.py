@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from finetune_contract.progress import StepProgress, Straggler
+from finetune_trainer.agent.story import tell_stragglers
 from finetune_trainer.agent.stragglers import Stragglers, find_slow
 from finetune_trainer.messages import Logged
 
@@ -52,3 +53,10 @@ def test_the_slowest_of_many_are_named_first() -> None:
     for _ in range(3):
         named = stragglers.judge(_log(*seconds)).progress.stragglers
     assert [straggler.rank for straggler in named] == list(range(40, 24, -1))
+
+
+def test_a_straggler_is_told_once_as_long_as_it_is_one(caplog: pytest.LogCaptureFixture) -> None:
+    known: frozenset[int] = frozenset()
+    for ranks in ((1,), (1, 2), (2,), (1,)):
+        known = tell_stragglers([Straggler(rank=rank, ratio=2.0) for rank in ranks], known)
+    assert [record.args[0] for record in caplog.records if record.args] == [1, 2, 1]  # type: ignore[index]

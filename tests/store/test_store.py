@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune_trainer.errors import StorageError
+from finetune_trainer.errors import FineTuneError, StorageError
 from finetune_trainer.store.digests import FileDigest, digest_file
 from finetune_trainer.store.store import CHUNK_BYTES, Entry, Store
 from finetune_trainer.store.transfer import download_folder, download_verified, upload_files, upload_folder
@@ -110,3 +110,15 @@ def test_a_large_file_is_streamed_into_place(store: Store, tmp_path: Path) -> No
     store.upload(source, "large.bin")
     assert store.download("large.bin", tmp_path / "copy.bin") == digest_file(source)
     assert not list(tmp_path.glob(".*.part"))
+
+
+def test_requests_that_failed_are_counted_and_answers_are_not(tmp_path: Path) -> None:
+    failures: list[int] = []
+    store = Store.open(f"file://{tmp_path}/store", {}, count_failure=lambda: failures.append(1))
+    assert store.get("absent") is None
+    store.put("file", b"x")
+    assert not store.create("file", b"y")
+    assert failures == []
+    with pytest.raises(FineTuneError):
+        store.put("file/below", b"z")
+    assert failures == [1]

@@ -22,7 +22,7 @@ from finetune_trainer.agent.publication import await_outcome, publish
 from finetune_trainer.agent.resume import find_usable, is_told_checkpoints, make_offers
 from finetune_trainer.agent.site import Site, unless_stopped
 from finetune_trainer.agent.stopping import SAVING_SHARE, UPLOADING_SHARE, find_grace, finish_within, stop_workers
-from finetune_trainer.agent.story import tell_data, tell_failure, tell_outcome
+from finetune_trainer.agent.story import tell_data, tell_failure, tell_outcome, tell_stragglers
 from finetune_trainer.agent.stragglers import Stragglers
 from finetune_trainer.agent.tasks import make_tasks
 from finetune_trainer.agent.verdict import find_first_failure
@@ -117,13 +117,16 @@ async def train(site: Site, attempt: Attempt, pointer: PreparedPointer, inputs: 
     tasks = make_tasks(site, attempt, inputs, offers)
     if tasks[0].rank == 0:
         processes = "1 worker process" if len(tasks) == 1 else f"{len(tasks)} worker processes"
-        logger.info("model and data are here; %s of this node start", processes, extra=tell(Event.WORKERS_STARTING))
+        logger.info("model and data are here; starting %s", processes, extra=tell(Event.WORKERS_STARTING))
     checkpoints = Checkpoints(site, attempt, len(tasks), pointer.summary.fingerprint)
     former_step, stragglers = site.board.snapshot().step.step, Stragglers()
+    slow: frozenset[int] = frozenset()
 
     def receive(message: WorkerMessage) -> None:
+        nonlocal slow
         if isinstance(message, Logged):
             message = stragglers.judge(message)
+            slow = tell_stragglers(message.progress.stragglers, slow)
         elif isinstance(message, SnapshotReady):
             checkpoints.receive(message)
         elif isinstance(message, FetchCheckpoint):

@@ -19,10 +19,10 @@ LONGEST_LINE = 4000
 """Characters of a kept line; the file has all of it."""
 
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_WRONG: Final = re.compile(
-    r"\b(?P<error>ERROR|FATAL|CRITICAL|Fatal Python error)\b|\b(?P<warning>WARN|WARNING|\w*Warning:)|"
-    r"^(?P<raised>Traceback \(most recent call last\)|[\w.]*(?:Error|Exception)\b)"
+_ERROR: Final = re.compile(
+    r"\b(?:ERROR|FATAL|CRITICAL|Fatal Python error)\b|^Traceback \(most recent|^[\w.]*(?:Error|Exception)\b|^\[E\d{4} "
 )
+_WARNING: Final = re.compile(r"\b(?:WARN|WARNING|\w*Warning:)|^\[W\d{4} ")
 _LOOKED_AT: Final = 200
 """Characters of a printed line in which words tell how bad it is."""
 
@@ -89,7 +89,7 @@ class ChildLog:
 
 def guess_level(printed: str) -> int:
     """How bad a line sounds that no logger has written. Pure."""
-    found = _WRONG.search(printed[:_LOOKED_AT])
-    if found is None:
-        return logging.INFO
-    return logging.WARNING if found["warning"] else logging.ERROR
+    looked_at = printed[:_LOOKED_AT]
+    if _ERROR.search(looked_at):
+        return logging.ERROR
+    return logging.WARNING if _WARNING.search(looked_at) else logging.INFO

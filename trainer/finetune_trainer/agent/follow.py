@@ -108,6 +108,12 @@ class Follower:
         self._site.board.stopped()
 
     async def _adopt(self, attempt: Attempt) -> None:
+        if not self._is_idle:
+            logger.warning(
+                "attempt %d is given up: another node failed in it or is gone; the job's status says why",
+                self._number,
+                extra=tell(Event.ATTEMPT_GIVEN_UP),
+            )
         await self._end_work()
         self._number = self._site.place.attempt = attempt.number
         self._stop = asyncio.Event()

@@ -127,6 +127,8 @@ def prepare_environment(environment: MutableMapping[str, str], run: RunConfig, w
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
         "TRITON_CACHE_DIR": str(cache / "triton"),
         "MPLCONFIGDIR": str(cache / "matplotlib"),
+        # A warning for every connection where no name server knows the pods' addresses backwards.
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
         # Workers end without clean-up on purpose (their peers may be gone); the tracker need not tell about it.
         "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
     }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from finetune_contract.progress import DataSummary, Failure, Outcome
+from finetune_contract.progress import DataSummary, Failure, Outcome, Straggler
 from finetune_trainer.logs import Event, tell
 from finetune_trainer.publish.figures import format_count, format_reason
 
@@ -38,6 +38,19 @@ def _list_losses(summary: DataSummary) -> Iterator[str]:
             yield f"left out of {name}: {why}"
         if part.truncated:
             yield f"{format_count(part.truncated)} {name} rows are cut to {summary.max_length} tokens"
+
+
+def tell_stragglers(stragglers: Sequence[Straggler], known: frozenset[int]) -> frozenset[int]:
+    """Name the ranks that hold up the others and did not before (`known`); returns those that do now."""
+    for straggler in stragglers:
+        if straggler.rank not in known:
+            logger.warning(
+                "rank %d holds up the others: its own part of a step takes %.1f times the median's",
+                straggler.rank,
+                straggler.ratio,
+                extra=tell(Event.STRAGGLING, slow_rank=straggler.rank, ratio=straggler.ratio),
+            )
+    return frozenset(straggler.rank for straggler in stragglers)
 
 
 def tell_failure(what: str, failure: Failure) -> None:
