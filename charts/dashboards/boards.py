@@ -11,14 +11,13 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DashboardLinkType,
-    Panel,
     VariableHide,
     VariableOption,
     VariableRefresh,
     VariableSort,
 )
 
-from charts.dashboards.panels import SOURCE, Query, make_target
+from charts.dashboards.panels import SOURCE, Query, Shown, make_target
 from charts.dashboards.titles import BOARDS
 
 TAG: Final = "finetune-operator"
@@ -86,7 +85,7 @@ def board(
     description: str,
     *,
     variables: Iterable[Builder[Any]],
-    rows: Mapping[str, Sequence[Builder[Panel]]],
+    rows: Mapping[str, Sequence[Shown]],
     marks: Iterable[dashboard.AnnotationQuery] = (),
     since: str = "now-6h",
     refresh: str = "30s",

@@ -6,7 +6,7 @@ from typing import Any
 
 from charts.dashboards.boards import ANY, board, choose
 from charts.dashboards.colours import GREEN, ORANGE, RED, YELLOW
-from charts.dashboards.panels import Query, curve, figure
+from charts.dashboards.panels import Query, Shown, curve, figure
 from charts.dashboards.promql import or_zero, pick, quantile, rate, total
 
 UID = "finetune-operator"
@@ -42,7 +42,7 @@ def _ours(expression: str) -> str:
     return f"{expression} and on (job, instance) {pick(OWN, REPLICA)}"
 
 
-def _now() -> list[Any]:
+def _now() -> list[Shown]:
     errors = rate("controller_runtime_reconcile_total", f'{RECONCILES}, result="error"')
     return [
         figure(
@@ -90,7 +90,7 @@ def _now() -> list[Any]:
     ]
 
 
-def _reconciling() -> list[Any]:
+def _reconciling() -> list[Shown]:
     seconds = "controller_runtime_reconcile_time_seconds"
     return [
         curve(
@@ -140,7 +140,7 @@ def _reconciling() -> list[Any]:
     ]
 
 
-def _api() -> list[Any]:
+def _api() -> list[Shown]:
     requests = _ours(rate("rest_client_requests_total", REPLICA))
     return [
         curve(
@@ -190,7 +190,7 @@ def _api() -> list[Any]:
     ]
 
 
-def _agents() -> list[Any]:
+def _agents() -> list[Shown]:
     lag = "finetune_status_lag_seconds"
     return [
         curve(
@@ -220,7 +220,7 @@ def _agents() -> list[Any]:
     ]
 
 
-def _process() -> list[Any]:
+def _process() -> list[Shown]:
     return [
         curve(
             "Memory",

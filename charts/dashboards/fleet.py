@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from charts.dashboards.boards import ANY, ask, board, choose
 from charts.dashboards.colours import ANY_IS_BAD, LOW_IS_BAD, MANY_ATTEMPTS, ORANGE
 from charts.dashboards.jobs import JOB_LINK, NAMESPACED, QUEUED
-from charts.dashboards.panels import Query, bars, curve, figure
+from charts.dashboards.panels import Query, Shown, bars, curve, figure
 from charts.dashboards.promql import each_job, increase, or_zero, pick, rate, share, total
 from charts.dashboards.tables import Column, listing
 
@@ -40,7 +41,7 @@ def _hours(*labels: str) -> str:
     return f"{total(increase('finetune_job_gpu_seconds_total', QUEUED), *labels)} / 3600"
 
 
-def _goodput(grow: Any, *labels: str) -> str:
+def _goodput(grow: Callable[[str, str], str], *labels: str) -> str:
     """Goodput of a window: what was trained, less what was lost, of what was held.
 
     Within bounds, since statuses are written now and then: a short window may see a loss before the time it belongs to.
@@ -62,7 +63,7 @@ def _name_queue(expression: str) -> str:
     return f'label_replace({expression}, "queue", "(none)", "queue", "")'
 
 
-def _sums() -> list[Any]:
+def _sums() -> list[Shown]:
     hours = _hours()
     return [
         figure(
@@ -115,7 +116,7 @@ def _sums() -> list[Any]:
     ]
 
 
-def _table(label: str) -> Any:
+def _table(label: str) -> Shown:
     name = _name_queue if label == "queue" else str
     title = label.capitalize()
     lost = total(increase("finetune_job_lost_steps_total", QUEUED), label)
@@ -135,7 +136,7 @@ def _table(label: str) -> Any:
     )
 
 
-def _over_time() -> list[Any]:
+def _over_time() -> list[Shown]:
     held = rate("finetune_job_gpu_seconds_total", QUEUED)
     return [
         curve(
@@ -199,7 +200,7 @@ def _count_jobs(phases: str) -> str:
     return total(f"max by (namespace, queue, phase) ({jobs})", "queue")
 
 
-def _jobs() -> list[Any]:
+def _jobs() -> list[Shown]:
     goodput = each_job("finetune_job_goodput_ratio", QUEUED)
     held = each_job("finetune_job_held_seconds_total", QUEUED)
     gpu_seconds = each_job("finetune_job_gpu_seconds_total", QUEUED)

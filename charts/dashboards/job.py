@@ -8,7 +8,7 @@ from charts.dashboards.boards import board, choose, mark
 from charts.dashboards.colours import ANY_IS_BAD, GREEN, JOB_PHASES, LOW_IS_BAD, MANY_ATTEMPTS, ORANGE, RED, YELLOW
 from charts.dashboards.job_time import show_storage, show_time
 from charts.dashboards.job_training import show_learning, show_ranks, show_speed
-from charts.dashboards.panels import figure
+from charts.dashboards.panels import Shown, figure
 from charts.dashboards.promql import FIRST_NODE, JOB, of_job, or_zero, pick, rate, share, total
 
 UID = "finetune-job"
@@ -62,7 +62,7 @@ def _name_value(label: str, expression: str) -> str:
     return f'count_values("{label}", {expression})'
 
 
-def _standing() -> list[Any]:
+def _standing() -> list[Shown]:
     gpu_seconds = of_job("finetune_job_gpu_seconds_total")
     left = f"clamp_min({of_job('finetune_total_steps', FIRST_NODE)} - {of_job('finetune_step', FIRST_NODE)}, 0)"
     return [

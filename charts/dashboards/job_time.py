@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from charts.dashboards.colours import AGENT_PHASES, PLAIN, RED
-from charts.dashboards.panels import Query, bars, curve, shares
+from charts.dashboards.panels import Query, Shown, bars, curve, shares
 from charts.dashboards.promql import FIRST_NODE, JOB, increase, of_job, or_zero, pick, rate, total
 
 
-def show_time() -> list[Any]:
+def show_time() -> list[Shown]:
     """Attempts, phases, goodput."""
     return [
         shares(
@@ -64,7 +62,7 @@ def show_time() -> list[Any]:
     ]
 
 
-def show_storage() -> list[Any]:
+def show_storage() -> list[Shown]:
     """Uploads, the age of the newest checkpoint, errors."""
     return [
         curve(

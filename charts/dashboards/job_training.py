@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from charts.dashboards.colours import GREY
-from charts.dashboards.panels import Query, curve
+from charts.dashboards.panels import Query, Shown, curve
 from charts.dashboards.promql import FIRST_NODE, JOB, by_rank, of_job, pick, rate, total
 
 EVALUATION_LOSS: Final = f'{JOB}, metric="loss"'
 CHOSEN_METRICS: Final = f'{JOB}, metric=~"$metric", metric!="loss"'
 
 
-def show_learning() -> list[Any]:
+def show_learning() -> list[Shown]:
     """Loss, metrics, steps, learning rate."""
     return [
         curve(
@@ -59,7 +59,7 @@ def show_learning() -> list[Any]:
     ]
 
 
-def show_speed() -> list[Any]:
+def show_speed() -> list[Shown]:
     """Throughput, and what holds it up."""
     return [
         curve(
@@ -101,7 +101,7 @@ def show_speed() -> list[Any]:
     ]
 
 
-def show_ranks() -> list[Any]:
+def show_ranks() -> list[Shown]:
     """Each rank beside the others."""
     return [
         curve(

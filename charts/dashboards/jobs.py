@@ -18,7 +18,7 @@ from charts.dashboards.colours import (
     RED,
     YELLOW,
 )
-from charts.dashboards.panels import Query, bars, curve, figure
+from charts.dashboards.panels import Query, Shown, bars, curve, figure
 from charts.dashboards.promql import each_job, or_zero, rate, share, total
 from charts.dashboards.tables import Column, listing
 
@@ -57,7 +57,7 @@ def _by_queue(where: str) -> str:
     return f"max by (namespace, queue, phase) (finetune_jobs{{{where}}})"
 
 
-def _now() -> list[Any]:
+def _now() -> list[Shown]:
     return [
         figure("All jobs", "FineTuneJobs that exist.", "none", _count(ANY)),
         figure(
@@ -90,7 +90,7 @@ def _now() -> list[Any]:
     ]
 
 
-def _table() -> Any:
+def _table() -> Shown:
     gpu_seconds = each_job("finetune_job_gpu_seconds_total", QUEUED)
     return listing(
         "FineTuneJobs",
@@ -172,7 +172,7 @@ def _table() -> Any:
     )
 
 
-def _over_time() -> list[Any]:
+def _over_time() -> list[Shown]:
     waits = each_job("finetune_job_time_to_first_step_seconds", NAMESPACED)
     return [
         curve(
@@ -217,7 +217,7 @@ def _over_time() -> list[Any]:
     ]
 
 
-def _trouble() -> list[Any]:
+def _trouble() -> list[Shown]:
     attempts = each_job("finetune_job_attempts_total", NAMESPACED, "result", "reason")
     failed = each_job("finetune_job_attempts_total", f'{NAMESPACED}, result="Failed"', "result", "reason")
     running = f'and on (namespace, job) finetune_job_info{{{QUEUED}, phase="Running"}}'

@@ -8,6 +8,7 @@ from string import ascii_uppercase
 from typing import Final
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, piechart, prometheus, stat, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import (
     BarGaugeDisplayMode,
     BigValueColorMode,
@@ -28,6 +29,7 @@ from grafana_foundation_sdk.models.common import (
 from grafana_foundation_sdk.models.dashboard import (
     DynamicConfigValue,
     FieldColorModeId,
+    Panel,
     Threshold,
     ThresholdsMode,
 )
@@ -35,6 +37,9 @@ from grafana_foundation_sdk.models.piechart import PieChartLegendValues, PieChar
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from charts.dashboards.colours import PLAIN, RED, Steps
+
+Shown = Builder[Panel]
+"""Any of our panels."""
 
 SOURCE: Final = DataSourceRef(type_val="prometheus", uid="$datasource")
 
