@@ -115,7 +115,7 @@ def _find_idle(writes: list[audit.Write], versions: dict[tuple[str, str], set[st
     """
     done: Counter[tuple[str, str]] = Counter()
     for write in writes:
-        if write.succeeded and write.verb != "delete":
+        if write.succeeded and write.verb != "delete" and write.namespace == "default":
             done[write.resource.partition("/")[0], write.name] += 1
     idle = [
         f"{resource}/{name}: {count} writes, {len(versions[resource, name])} versions"

@@ -124,8 +124,11 @@ class Run:
         await self._spread(wishes, seconds)
 
     async def finish(self, seconds: float) -> None:
-        """Have every job tell its outcome, spread over some time."""
-        await self._spread([("finish", f"job-{number:05}") for number in range(self.figures.jobs)], seconds)
+        """Have every job tell its outcome, spread over some time; one that is between two attempts does so later."""
+        left = [("finish", f"job-{number:05}") for number in range(self.figures.jobs)]
+        while left:
+            left = await self._spread(left, seconds * len(left) / self.figures.jobs)
+            await asyncio.sleep(1.0)
 
     async def count_lags(self, since: float) -> None:
         """How late everything was seen that was said since then."""
@@ -156,18 +159,21 @@ class Run:
 
     def count_calls(self) -> int:
         """Requests to the API server by all operators that run, leases and watches too."""
-        return sum(sum(read_calls(operator).values()) for operator in self.world.operators.values())
+        return sum(count for each in self.world.operators.values() for count in read_calls(each).values())
 
     async def read_journal(self) -> dict[str, Any]:
         """What the stand-ins say of themselves."""
         return await self._ask_agents("/journal")
 
-    async def _spread(self, wishes: list[tuple[str, str]], seconds: float) -> None:
-        begun = time.monotonic()
+    async def _spread(self, wishes: list[tuple[str, str]], seconds: float) -> list[tuple[str, str]]:
+        """Have words said at even distances; returns those that nobody could say."""
+        begun, unsaid = time.monotonic(), []
         for number, (what, name) in enumerate(wishes):
-            self.tell("words said", number, len(wishes))
+            self.tell("words said", number + 1, len(wishes))
             await asyncio.sleep(max(0.0, begun + number * seconds / len(wishes) - time.monotonic()))
-            await self._ask_agents("/say", {"say": what, "jobs": [name]})
+            answer = await self._ask_agents("/say", {"say": what, "jobs": [name]})
+            unsaid += [(what, name)] if not answer["said"] else []
+        return unsaid
 
     async def _ask_agents(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self.world.agent_port}{path}"
@@ -203,7 +209,7 @@ class Run:
 
     async def _count_pods(self) -> int:
         page = await self.api.request("GET", "/api/v1/pods?limit=1")
-        return len(page["items"]) + page["metadata"].get("remainingItemCount", 0)
+        return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
 
     @asynccontextmanager
     async def stage(self, name: str) -> AsyncIterator[None]:
