@@ -33,7 +33,7 @@ def install(namespace: str, settings: Sequence[str] = ()) -> None:
         "--reset-values",
         "--wait",
         "--timeout",
-        "120s",
+        "180s",
         *(word for setting in settings for word in ("--set", setting)),
     ]
     done = subprocess.run(command, check=False, env={**os.environ, "KUBECONFIG": str(kubeconfig)})
