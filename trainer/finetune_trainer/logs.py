@@ -32,6 +32,7 @@ class Event(StrEnum):
     TRAINING_STARTED = "TrainingStarted"
     RESUMED = "Resumed"
     STEP = "Step"
+    EVALUATING = "Evaluating"
     EVALUATED = "Evaluated"
     CHECKPOINT_SAVED = "CheckpointSaved"
     CHECKPOINT_VERIFIED = "CheckpointVerified"

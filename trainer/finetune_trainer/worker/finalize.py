@@ -27,7 +27,7 @@ from finetune_trainer.worker.flops import count_parameters
 from finetune_trainer.worker.materials import DTYPES, Materials, read_model
 from finetune_trainer.worker.snapshot_files import SnapshotFiles
 from finetune_trainer.worker.story import choose_whole, describe_figures, describe_gate
-from finetune_trainer.worker.train import Run
+from finetune_trainer.worker.train import Run, tell_evaluation
 from finetune_trainer.worker.votes import Signal
 from finetune_trainer.worker.weights import FILE_WEIGHTS, WEIGHTS_FOLDER, read_weights, save_weights
 
@@ -138,6 +138,7 @@ def _judge(run: Run, model: Module, part: str) -> Evaluation:
             # The last evaluation's checkpoint holds everything.
             raise StoppedError("stopped during the final evaluation; the next attempt repeats it")
 
+    tell_evaluation(run, part)
     worst = WORST_SHOWN if part == "test" else 0
     return evaluate(model, run.materials.parts[part], run.materials, run.ranks, after_batch, keep_worst=worst)
 

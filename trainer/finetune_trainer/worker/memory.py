@@ -1,4 +1,7 @@
-"""Peak memory of this process: what the device has allocated for it, and its resident set."""
+"""Peak memory of this process: what the device has allocated for it, and its resident set.
+
+The GPU's branch is written after the documentation of torch.cuda; it has not been run on a GPU.
+"""
 
 from __future__ import annotations
 

@@ -242,6 +242,13 @@ def _is_evaluation_due(run: Run) -> bool:
     return step > 0 and run.schedule.evaluates_at(step) and run.state.evaluated_step < step
 
 
+def tell_evaluation(run: Run, part: str) -> None:
+    """Say that an evaluation begins: it may take long."""
+    if run.ranks.is_first:
+        rows = len(run.materials.parts[part])
+        logger.info("evaluating %d %s rows", rows, part, extra=tell(Event.EVALUATING, split=part, rows=rows))
+
+
 def _evaluate(run: Run, part: str) -> Evaluation:
     def after_batch() -> None:
         run.link.beat("evaluating", run.state.step)
@@ -249,6 +256,7 @@ def _evaluate(run: Run, part: str) -> Evaluation:
             _stop(run)
 
     run.link.beat("evaluating", run.state.step)
+    tell_evaluation(run, part)
     return evaluate(run.engine.module, run.materials.parts[part], run.materials, run.ranks, after_batch)
 
 
