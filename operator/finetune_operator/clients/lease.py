@@ -148,7 +148,9 @@ class Elector:
         try:
             lease = await self._store.get(LEASES, self._key)
         except NotFoundError:
-            await self._store.create(LEASES, self._key.namespace, self._make_lease(), timeout=self._times.patience)
+            self._lease = await self._store.create(
+                LEASES, self._key.namespace, self._make_lease(), timeout=self._times.patience
+            )
             return True
         spec = lease["spec"]
         mine = spec.get("holderIdentity") == self._identity
