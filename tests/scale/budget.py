@@ -1,7 +1,8 @@
 """`python -m tests.scale.budget --update`: what a job may cost, as tests/scale/budget.json holds it.
 
-A small world: one job alone from apply to Succeeded, whose writes are listed one by one; then a hundred jobs of four
-nodes that train, for the calls and the memory of each. Memory is the difference between a hundred jobs and one.
+A small world: two jobs of two nodes from apply to Succeeded, one with a prepare pod, whose writes are counted one by
+one; then a hundred jobs of four nodes that train, for the calls and the memory of each. Memory is the difference that
+the hundred make.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from tests.scale.world import make_job
 
 JOBS, NODES = 100, 4
 REST_SECONDS = 8.0
-ALONE = "alone"
+FIRST_JOBS = {"inline": {"gpus": 0}, "prepare-pod": {"gpus": 8}}
+"""Name -> what is special about it."""
 FILE = Path(__file__).with_name("budget.json")
 GROWTH = 1.2
 """By how much a job may become more expensive without being noticed."""
@@ -40,8 +42,8 @@ COLLECTIONS = {
 class Budget:
     """What is frozen."""
 
-    writes: dict[str, int]
-    """Of a job of two nodes from apply to Succeeded: "verb resource" -> number."""
+    writes: dict[str, dict[str, int]]
+    """Of a job of two nodes from apply to Succeeded: job -> "verb resource" -> number."""
     calls_a_job: float
     """Requests to the API server for a job of four nodes until it trains, and for standing still."""
     memory_a_job: float
@@ -70,7 +72,7 @@ async def observe(jobs: int, nodes: int) -> Observed:
         try:
             with run.world.run_operator() as operator:
                 await await_ready(operator)
-                await _run_alone(run)
+                await _run_first_jobs(run)
                 writes = audit.read_writes(run.world.folder)
                 before, calls = read_memory(operator.process.pid).now, run.count_calls()
                 await run.apply(HOLD)
@@ -81,16 +83,17 @@ async def observe(jobs: int, nodes: int) -> Observed:
                 watch.cancel()
             await asyncio.gather(*watches, return_exceptions=True)
     budget = Budget(
-        writes=_count_writes(writes),
+        writes={job: _count_writes(writes, job) for job in FIRST_JOBS},
         calls_a_job=round(calls / jobs, 2),
         memory_a_job=round(1024 * (after - before) / jobs, 1),
     )
     return Observed(budget, _find_idle(writes, versions))
 
 
-async def _run_alone(run: Run) -> None:
-    await run.api.request("POST", JOBS_PATH, make_job(ALONE, RUN, nodes=2, gpus=0))
-    await run.sight.await_phase(1, "Succeeded", seconds=120)
+async def _run_first_jobs(run: Run) -> None:
+    for name, special in FIRST_JOBS.items():
+        await run.api.request("POST", JOBS_PATH, make_job(name, RUN, nodes=2, **special))
+    await run.sight.await_phase(len(FIRST_JOBS), "Succeeded", seconds=240)
     while (await run.read_journal())["pods"]:
         await asyncio.sleep(0.2)
 
@@ -102,9 +105,9 @@ async def _collect(api: Api, resource: str, versions: dict[tuple[str, str], set[
             versions[resource, item["metadata"]["name"]].add(item["metadata"]["resourceVersion"])
 
 
-def _count_writes(writes: list[audit.Write]) -> dict[str, int]:
-    """The operator's, leases apart."""
-    own = [write for write in writes if OPERATOR in write.agent and write.resource != "leases"]
+def _count_writes(writes: list[audit.Write], job: str) -> dict[str, int]:
+    """The operator's, to objects that bear the job's name."""
+    own = [write for write in writes if OPERATOR in write.agent and write.name.startswith(job)]
     return dict(sorted(Counter(f"{write.verb} {write.resource}" for write in own).items()))
 
 
