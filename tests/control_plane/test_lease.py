@@ -67,15 +67,15 @@ async def test_leader_that_gives_its_lease_away_does_not_take_it_back(monkeypatc
     elector = make_elector(cluster, "one", LeaseTimes(duration=3600, renew_deadline=1800, retry=0.05, look=0.0))
     task = asyncio.create_task(elector.run())
     await until_leading(elector)
-    arrived, go_on, get = asyncio.Event(), asyncio.Event(), cluster.get
+    arrived, go_on, renew = asyncio.Event(), asyncio.Event(), cluster.replace
 
-    async def get_slowly(resource: Resource, key: Key, timeout: float = 1.0) -> Manifest:
+    async def renew_slowly(resource: Resource, key: Key, body: Manifest, timeout: float = 1.0) -> Manifest:
         arrived.set()
         await go_on.wait()
-        return await get(resource, key, timeout)
+        return await renew(resource, key, body, timeout)
 
-    monkeypatch.setattr(cluster, "get", get_slowly)
-    monkeypatch.setattr(elector, "_times", replace(elector._times, retry=10.0))
+    monkeypatch.setattr(cluster, "replace", renew_slowly)
+    monkeypatch.setattr(elector, "_times", replace(elector._times, patience=10.0))
     await asyncio.wait_for(arrived.wait(), 10)
     release = asyncio.create_task(elector.release())
     await asyncio.sleep(0)
@@ -168,11 +168,12 @@ async def test_leader_whose_api_server_hangs_stops(monkeypatch: pytest.MonkeyPat
     task = asyncio.create_task(elector.run())
     await until_leading(elector)
 
-    async def hang(resource: Resource, key: Key, timeout: float = 1.0) -> Manifest:
+    async def hang(resource: Resource, key: Key, *_: object, **__: object) -> Manifest:
         await asyncio.Event().wait()
         raise AssertionError
 
     monkeypatch.setattr(cluster, "get", hang)
+    monkeypatch.setattr(cluster, "replace", hang)
     with pytest.raises(LeaseLostError):
         await asyncio.wait_for(task, 10)
 
