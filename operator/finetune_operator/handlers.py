@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 import kopf
 
 from finetune_contract import names
-from finetune_operator.clients.cluster import Cluster
+from finetune_operator.clients.cluster import PAGE, Cluster
 from finetune_operator.log_lines import JsonLines
 
 OperatorRegistry = kopf.OperatorRegistry
@@ -69,6 +69,8 @@ def make_registry(cluster: Cluster, see: See, hear: Callable[[], None]) -> Opera
         settings.networking.error_backoffs = RETRIES
         # Bookmarks are kopf's own: only that a watch is opened anew shows us that one lives.
         settings.watching.server_timeout = WATCH_SECONDS
+        # All bodies at once would be hundreds of megabytes.
+        settings.watching.chunk_size = PAGE
         # Each seen object holds a task as long as its queue idles.
         settings.queueing.idle_timeout = 0.5
 

@@ -26,8 +26,8 @@ from finetune_operator.snapshot import Key
 from finetune_operator.version import VERSION
 
 CONNECTIONS: Final = 64
-PAGE: Final = 200
-"""Objects in one answer to a list: 500 pods are 30 MB as dicts."""
+PAGE: Final = 100
+"""Objects in one answer to a list: 100 pods are 5 MB as dicts."""
 REQUEST_SECONDS: Final = 30.0
 WATCH_SILENCE_SECONDS: Final = 150.0
 """A live watch brings a bookmark about every minute; a silent one is dead."""
