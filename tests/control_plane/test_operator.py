@@ -17,8 +17,8 @@ from tests.control_plane.story import (
     list_events,
     patch_job,
     read_conditions,
+    read_metrics,
     read_status,
-    try_metrics,
 )
 from tests.waiting import wait_for
 
@@ -214,13 +214,10 @@ def test_finished_job_deletes_itself_when_its_time_to_live_is_over(
 def test_deleted_job_is_forgotten(server: Server, operator: Operator, kubelet: Kubelet) -> None:
     apply(server, "gone", labels={names.LABEL_QUEUE: "research"})
     await_phase(kubelet, "gone", "Failed")
+    wait_for(lambda: 'job="gone"' in read_metrics(operator), "its series begin", seconds=10)
     server.request("DELETE", f"{JOBS}/gone")
     wait_for(lambda: kubelet.read_job("gone").get("code") == 404, "the job is gone", seconds=10)
-    jobs = server.request("GET", JOBS).body["items"]
-    failed = sum(job.get("status", {}).get("phase") == "Failed" for job in jobs)
-    wait_for(
-        lambda: f'finetune_jobs{{phase="Failed"}} {float(failed)}' in try_metrics(operator), "forgotten", seconds=10
-    )
+    wait_for(lambda: 'job="gone"' not in read_metrics(operator), "its series end", seconds=10)
 
 
 def test_logs_are_json_lines(operator: Operator) -> None:
