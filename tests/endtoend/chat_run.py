@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.endtoend.ground import Ground
 from tests.endtoend.make import make_chat_job
+from tests.endtoend.scraped import Scraped
 from tests.waiting import wait_for
 
 NAME = "chat"
@@ -38,8 +39,12 @@ class ChatRun:
     """Names of the operator's pods, those that were killed too."""
 
 
-def run_chat_job(ground: Ground) -> ChatRun:
-    """Apply it, kill a worker once there are steps to lose, kill the operator in the next attempt, await the end."""
+def run_chat_job(ground: Ground, scraped: Scraped | None) -> ChatRun:
+    """Apply it, kill a worker once there are steps to lose, kill the operator in the next attempt, await the end.
+
+    It has ended when those who look on have seen it too.
+    """
+    ground.kubectl("delete", "ftj", NAME, "--ignore-not-found", timeout=3 * MINUTES)  # of an earlier session
     began = time.time()
     before = _operators(ground)
     ground.kubectl.apply(make_chat_job(NAME))
@@ -49,6 +54,9 @@ def run_chat_job(ground: Ground) -> ChatRun:
     wait_for(lambda: _steps(ground, trainers[0], 2) >= 1, "the next attempt makes steps", seconds=5 * MINUTES)
     ground.system("delete", "pod", "-l", "app.kubernetes.io/name=finetune-operator", "--wait=false")
     ground.kubectl.wait(NAME, "Succeeded", timeout=15 * MINUTES)
+    ended = f'finetune_job_info{{job="{NAME}",phase="Succeeded"}}'
+    for prometheus in (scraped.by_monitors, scraped.by_annotations) if scraped else ():
+        wait_for(lambda prometheus=prometheus: prometheus.query(ended), "Prometheus has seen the end", seconds=MINUTES)
     status: dict[str, Any] = ground.kubectl.get("ftj", NAME)["status"]
     return ChatRun(status, began, time.time(), trainers, tuple(sorted(before | _operators(ground))))
 

@@ -50,7 +50,7 @@ def scraped(ground: Ground) -> Iterator[Scraped | None]:
 @pytest.fixture(scope="session")
 def chat(ground: Ground, scraped: Scraped | None) -> ChatRun:
     """The chat job, run once."""
-    return run_chat_job(ground)
+    return run_chat_job(ground, scraped)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -20,7 +20,7 @@ def status(chat: ChatRun) -> dict[str, Any]:
 
 def test_a_killed_worker_costs_an_attempt_and_a_killed_operator_nothing(status: dict[str, Any]) -> None:
     ends = [(attempt["number"], attempt["result"], attempt.get("reason")) for attempt in status["attempts"]]
-    assert ends == [(1, "Failed", "CodeCrash"), (2, "Finished", None)]
+    assert ends == [(1, "Failed", "CodeCrash"), (2, "Finished", "Finished")]
     assert status["progress"]["step"] == status["progress"]["totalSteps"] == 30
 
 

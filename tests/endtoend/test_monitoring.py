@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from finetune_contract import names
 from tests.endtoend.chat_run import NAME, ChatRun
 from tests.endtoend.ground import SYSTEM_NAMESPACE, TEAM_NAMESPACE, Ground
 from tests.endtoend.make import make_spam_job
@@ -116,7 +117,9 @@ def test_dashboards_tell_what_happened(seen: Scraped, chat: ChatRun) -> None:
 
 
 def test_alert_of_a_job_that_fails_is_fired_with_its_name_and_reason(seen: Scraped, ground: Ground) -> None:
-    ground.kubectl.apply(make_spam_job("refused", task="text-generation"))
+    job = make_spam_job("refused")
+    job["metadata"]["labels"] = {names.LABEL_QUEUE: "not-yet-supported"}
+    ground.kubectl.apply(job)
 
     def find_alert() -> dict[str, str] | None:
         found = seen.by_monitors.query('ALERTS{alertname="FineTuneJobFailed",alertstate="firing",job="refused"}')
@@ -131,7 +134,7 @@ def test_alert_of_a_job_that_fails_is_fired_with_its_name_and_reason(seen: Scrap
         "severity": "warning",
         "namespace": TEAM_NAMESPACE,
         "job": "refused",
-        "reason": "InvalidSpec",
+        "reason": "NotYetSupported",
     }
     assert alert == expected
 
