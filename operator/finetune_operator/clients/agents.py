@@ -138,7 +138,8 @@ class Agents:
 
     async def _ask(self, session: aiohttp.ClientSession, pod: Pod) -> None:
         try:
-            keep = self._pace.find_seconds(pod.key) < KEPT_SECONDS
+            # Of a first question it is not known how soon the second follows.
+            keep = pod.key in self._heard and self._pace.find_seconds(pod.key) < KEPT_SECONDS
             text = await fetch_answer(session, make_agent_url(pod.ip, self._port), keep=keep)
             before = self._heard.get(pod.key)
             progress = read_answer(text) if before is None or before.text != text else None
