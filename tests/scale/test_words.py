@@ -51,6 +51,13 @@ def test_move_does_a_step_every_second() -> None:
     assert [read(FIRST, course, now).step.step for now in (100.0, 101.5, 110.0)] == [1, 2, 11]
 
 
+def test_outcome_that_is_told_on_demand_is_the_last_word() -> None:
+    course = make_course(MOVE)
+    course.finished = True
+    assert not course.hear(101.0)
+    assert [read(who, course).phase for who in (FIRST, SECOND)] == ["Finished", "Finalizing"]
+
+
 def test_failure_is_one_agents_news_until_the_next_attempt_resumes_from_the_newest_checkpoint() -> None:
     course = make_course(MOVE)
     step = course.add_checkpoint(105.0)

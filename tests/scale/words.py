@@ -97,7 +97,7 @@ class Course:
         if self.script == PREPARE:
             is_over, self.finished = self.finished, True
             return not is_over
-        if self.script != RUN and self.phase == "Training":
+        if self.script != RUN and self.phase in ("Training", "Finished"):
             return False
         self.word += 1
         if self.script == RUN:
