@@ -54,7 +54,7 @@ install: images ## Install the chart into the cluster
 	$(GROUND).install --namespace $(NAMESPACE)
 
 drills: packages venv cluster images ## Break everything that can break, on the real cluster, and print what became of it
-	$(VENV)/pytest tests/drills
+	$(VENV)/pytest tests/drills tests/replicas
 
 matrix: venv ## The full matrices: every world size, ZeRO stage and strategy, resumed and compared
 	$(VENV)/pytest -m matrix

@@ -119,6 +119,9 @@ class Manager:
         key = read_key(body)
         if type_ == "DELETED":
             self._drop(key)
+        elif not self.jobs.is_newer(body):
+            # The echo of our own write.
+            return
         else:
             self.jobs.put(body)
         self.queue.add(key)
@@ -267,7 +270,8 @@ class Manager:
         return pod if pod is not None and pod.is_running and pod.finish is None else None
 
     def _hear_agent(self, pod: Pod) -> None:
-        self.queue.add(Key(pod.key.namespace, pod.job))
+        # News go before figures, of which there are many more where thousands of jobs train.
+        self.queue.add(Key(pod.key.namespace, pod.job), first=True)
 
     def _hear_figures(self, pod: Pod) -> None:
         job = Key(pod.key.namespace, pod.job)

@@ -40,6 +40,35 @@ async def test_key_that_is_in_a_hurry_goes_before_those_that_wait() -> None:
     assert [await take(queue), await take(queue), len(queue)] == ["b", "a", 0]
 
 
+async def test_key_that_waits_changes_its_lane_when_it_is_in_a_hurry() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    for key in ("a", "b", "c"):
+        queue.add(key)
+    queue.add("c", first=True)
+    queue.add("b", first=True)
+    assert [await take(queue), await take(queue), await take(queue), len(queue)] == ["c", "b", "a", 0]
+
+
+async def test_hurry_is_over_once_the_key_was_taken() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a", first=True)
+    await take(queue)
+    queue.done("a")
+    queue.add("b")
+    queue.add("a")
+    assert [await take(queue), await take(queue)] == ["b", "a"]
+
+
+async def test_key_that_hurries_while_it_is_worked_on_goes_first_afterwards() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    await take(queue)
+    queue.add("b")
+    queue.add("a", first=True)
+    queue.done("a")
+    assert [await take(queue), await take(queue)] == ["a", "b"]
+
+
 async def test_key_is_never_handled_twice_at_a_time() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")

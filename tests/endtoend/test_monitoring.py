@@ -142,7 +142,7 @@ def test_alert_of_a_job_that_fails_is_fired_with_its_name_and_reason(seen: Scrap
 def test_operator_is_seen_under_its_own_name(seen: Scraped, chat: ChatRun) -> None:
     found = seen.by_monitors.query_range("leader_election_master_status", chat.began, chat.ended, STEP)
     assert {series.labels["namespace"] for series in found} == {SYSTEM_NAMESPACE}
-    assert {series.labels["pod"] for series in found} >= set(chat.operators)
+    assert {series.labels["pod"] for series in found} == set(chat.operators)
 
 
 def _has_figures(found: list[Series]) -> bool:

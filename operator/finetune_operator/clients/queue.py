@@ -1,6 +1,6 @@
 """The work queue of client-go: a key that is added many times is handled once, and never twice at a time.
 
-Delayed and rate-limited re-adds included. Must not know what a key stands for.
+Delayed and rate-limited re-adds included, and a lane for what cannot wait. Must not know what a key stands for.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter, deque
+from collections import Counter, OrderedDict
 from collections.abc import Hashable
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -31,11 +31,14 @@ class QueueObserver(Protocol):
 
 
 class WorkQueue(Generic[K]):
-    """First in, first out; keys are in at most one of: waiting, processing (and perhaps dirty again)."""
+    """First in, first out in each of two lanes; a key waits or is processed, and then perhaps dirty again."""
 
     def __init__(self, observer: QueueObserver | None = None) -> None:
-        self._waiting: deque[K] = deque()
+        self._urgent: OrderedDict[K, None] = OrderedDict()
+        self._waiting: OrderedDict[K, None] = OrderedDict()
         self._dirty: dict[K, float] = {}
+        self._hurried: set[K] = set()
+        """Those of the dirty ones that go before the others."""
         self._processing: set[K] = set()
         self._failures: Counter[K] = Counter()
         self._timers: dict[K, tuple[float, asyncio.TimerHandle]] = {}
@@ -44,21 +47,24 @@ class WorkQueue(Generic[K]):
         self._observer = observer
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._urgent) + len(self._waiting)
 
     @property
     def oldest_seconds(self) -> float:
         """How long the longest waiting key has waited."""
         now = time.monotonic()
-        return now - min((self._dirty[key] for key in self._waiting), default=now)
+        return now - min((self._dirty[key] for key in (*self._urgent, *self._waiting)), default=now)
 
     def add(self, key: K, *, first: bool = False) -> None:
-        """Have the key handled; at once if nobody works on it, else afterwards. `first`: before those that wait."""
-        if key in self._dirty:
+        """Have the key handled; at once if nobody works on it, else afterwards. `first`: before those without hurry."""
+        if first and key not in self._hurried:
+            self._hurried.add(key)
+            self._waiting.pop(key, None)
+        elif key in self._dirty:
             return
-        self._dirty[key] = time.monotonic()
+        self._dirty.setdefault(key, time.monotonic())
         if key not in self._processing:
-            self._push(key, first=first)
+            self._push(key)
 
     def add_after(self, key: K, seconds: float) -> None:
         """Have the key handled in so many seconds; of several such wishes the earliest counts."""
@@ -93,16 +99,17 @@ class WorkQueue(Generic[K]):
 
     async def get(self) -> K | None:
         """The next key; the caller owns it until `done`. None: the queue is closed."""
-        while not self._waiting and not self._closed:
+        while not len(self) and not self._closed:
             self._wake.clear()
             await self._wake.wait()
         if self._closed:
             return None
-        key = self._waiting.popleft()
+        key, _ = (self._urgent or self._waiting).popitem(last=False)
         added = self._dirty.pop(key)
+        self._hurried.discard(key)
         self._processing.add(key)
         if self._observer is not None:
-            self._observer.taken(len(self._waiting), time.monotonic() - added)
+            self._observer.taken(len(self), time.monotonic() - added)
         return key
 
     def done(self, key: K) -> None:
@@ -120,11 +127,11 @@ class WorkQueue(Generic[K]):
         self._closed = True
         self._wake.set()
 
-    def _push(self, key: K, *, first: bool = False) -> None:
-        (self._waiting.appendleft if first else self._waiting.append)(key)
+    def _push(self, key: K) -> None:
+        (self._urgent if key in self._hurried else self._waiting)[key] = None
         self._wake.set()
         if self._observer is not None:
-            self._observer.added(len(self._waiting))
+            self._observer.added(len(self))
 
     def _fire(self, key: K) -> None:
         self._timers.pop(key, None)
