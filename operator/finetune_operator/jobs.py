@@ -44,16 +44,12 @@ class JobCache(Generic[D]):
         """All jobs."""
         return list(self._jobs)
 
-    def is_newer(self, body: Mapping[str, Any]) -> bool:
-        """Whether the body is not held yet."""
-        known = self._jobs.get(read_key(body))
-        return known is None or known.version < _version(body)
-
     def put(self, body: Mapping[str, Any]) -> Key:
         """Take a body in, trimmed."""
-        key = read_key(body)
-        if self.is_newer(body):
-            self._jobs[key] = _Held(_version(body), _pack(body), self._digest(body))
+        key, version = read_key(body), _version(body)
+        known = self._jobs.get(key)
+        if known is None or known.version < version:
+            self._jobs[key] = _Held(version, _pack(body), self._digest(body))
         return key
 
     def remove(self, key: Key) -> None:

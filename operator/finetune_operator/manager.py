@@ -76,8 +76,9 @@ class Manager:
         self._start = Start(cluster, settings)
         self._heartbeat = Heartbeat()
         self._jobs_heard = time.monotonic()
+        self._has_listed_jobs = False
         self.served = asyncio.Event()
-        """Set once the API server knows FineTuneJobs and lets us list them."""
+        """Set once the API server has let us list FineTuneJobs and all else: kopf may watch them."""
         metrics.follow(self.jobs.list_digests, self._elector.is_leading, LEASE_NAME)
         metrics.watch_process(self.list_sources, lambda: self._heartbeat.worst_seconds)
 
@@ -87,11 +88,13 @@ class Manager:
             group.create_task(self._heartbeat.run())
             await self._start.until_done(self._start.check_rights)
             await self._start.until_done(self._list_jobs)
-            self.served.set()
+            self._has_listed_jobs = True
             for informer in self._informers:
                 group.create_task(informer.run())
             for informer in self._informers:
                 await informer.synced.wait()
+            # kopf lists all jobs once more: not while the caches fill.
+            self.served.set()
             group.create_task(self._elector.run())
             await self._elector.leading.wait()
             # An agent takes an answer that was read for an answer that was heard: only the leader asks.
@@ -119,12 +122,10 @@ class Manager:
         key = read_key(body)
         if type_ == "DELETED":
             self._drop(key)
-        elif not self.jobs.is_newer(body):
-            # The echo of our own write.
-            return
         else:
             self.jobs.put(body)
-        self.queue.add(key)
+        # After our own write too: what follows from the new status is decided by another pass.
+        self.queue.add(key, first=True)
 
     def check_ready(self) -> str | None:
         """Ready: every cache is complete. A replica that waits for its turn is ready too."""
@@ -140,7 +141,7 @@ class Manager:
 
     def list_sources(self) -> list[Source]:
         """All caches and how they hear of the API server."""
-        jobs = Source(JOBS.plural, len(self.jobs), self.served.is_set(), time.monotonic() - self._jobs_heard)
+        jobs = Source(JOBS.plural, len(self.jobs), self._has_listed_jobs, time.monotonic() - self._jobs_heard)
         return [jobs, *(_describe(informer) for informer in self._informers)]
 
     async def _list_jobs(self) -> None:
@@ -252,7 +253,7 @@ class Manager:
     def _see_pod(self, key: Key, before: Pod | None, after: Pod | None) -> None:
         pod = after or before
         assert pod is not None, "a change has at least one side"
-        self.queue.add(Key(key.namespace, pod.job))
+        self.queue.add(Key(key.namespace, pod.job), first=True)
         if after is None:
             self.agents.forget(key)
         elif after.is_running and (before is None or _describe_state(before) != _describe_state(after)):
@@ -262,7 +263,7 @@ class Manager:
     def _see_config(self, key: Key, before: Owned | None, after: Owned | None) -> None:
         owned = after or before
         assert owned is not None, "a change has at least one side"
-        self.queue.add(Key(key.namespace, owned.job))
+        self.queue.add(Key(key.namespace, owned.job), first=True)
 
     def _find_pod(self, key: Key) -> Pod | None:
         """The pod, as long as there is something to hear from its agent."""
