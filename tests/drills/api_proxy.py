@@ -45,8 +45,8 @@ class Call:
 
     @property
     def is_write(self) -> bool:
-        """Whether it changes something, leases included."""
-        return self.verb in WRITES
+        """Whether it changes something, leases included; to ask for one's rights is to create a question."""
+        return self.verb in WRITES and self.resource != "selfsubjectaccessreviews"
 
 
 @dataclass(frozen=True)
