@@ -55,7 +55,8 @@ class Server:
         arguments = (method, path, text.encode() if body is not None else None, headers)
         try:
             return self._ask(*arguments)
-        except http.client.RemoteDisconnected:  # the server closes a connection that was idle for long
+        except (http.client.RemoteDisconnected, ssl.SSLEOFError, BrokenPipeError):
+            # The server closes a connection that was idle for long.
             return self._ask(*arguments)
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
