@@ -59,7 +59,7 @@ class World:
 @contextmanager
 def run_world(nodes: int = 8) -> Iterator[World]:
     """A world without an operator, of this process's own."""
-    folder = apiserver.session_folder()
+    folder = apiserver.session_folder("scale-")
     with ExitStack() as stack:
         stack.callback(apiserver.stop_alone, folder)
         plane = apiserver.start_alone(folder)
