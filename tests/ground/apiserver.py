@@ -11,6 +11,7 @@ import shutil
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from tests.ground import processes
 from tests.ground.cache import REPOSITORY
 from tests.ground.controlplane import ControlPlane, free_ports, start_api_server, stop_control_plane
 
@@ -41,7 +42,8 @@ def start_alone(folder: Path) -> ControlPlane:
 
 
 def stop_alone(folder: Path) -> None:
-    """Stop the control plane in ``folder`` and drop its state."""
+    """Stop the control plane in ``folder``, and kwok where it plays the nodes, and drop its state."""
+    processes.stop(folder, "kwok")
     stop_control_plane(_stopped(folder))
     shutil.rmtree(folder, ignore_errors=True)
 
