@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
-from typing import Final
+from typing import Final, Protocol, Self
 
 from grafana_foundation_sdk.builders import bargauge, common, dashboard, piechart, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
@@ -108,8 +108,7 @@ def curve(
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
     if right_axis:
         panel.override_by_regexp(right_axis, [DynamicConfigValue(id_val="custom.axisPlacement", value="right")])
-    for name, colour in (colours or {}).items():
-        panel.override_by_name(name, [_fix_colour(colour)])
+    _paint(panel, colours)
     return panel
 
 
@@ -148,8 +147,7 @@ def figure(
         panel.text_mode(BigValueTextMode.NAME)
     if decimals is not None:
         panel.decimals(decimals)
-    for each, colour in (colours or {}).items():
-        panel.override_by_name(each, [_fix_colour(colour)])
+    _paint(panel, colours)
     return panel
 
 
@@ -187,8 +185,7 @@ def bars(
         panel.decimals(decimals)
     if maximum is not None:
         panel.max(maximum)
-    for name, colour in (colours or {}).items():
-        panel.override_by_name(name, [_fix_colour(colour)])
+    _paint(panel, colours)
     return panel
 
 
@@ -224,8 +221,7 @@ def shares(
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .targets([make_target(query, "A", instant=True)])
     )
-    for name, colour in (colours or {}).items():
-        panel.override_by_name(name, [_fix_colour(colour)])
+    _paint(panel, colours)
     return panel
 
 
@@ -247,6 +243,19 @@ def _make_legend(calculations: Sequence[str] | None) -> common.VizLegendOptions:
 def _make_thresholds(steps: Steps) -> dashboard.ThresholdsConfig:
     made = [Threshold(value=value, color=colour) for value, colour in steps]
     return dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(made)
+
+
+class _Painted(Protocol):
+    """A panel whose series can have colours of their own."""
+
+    def override_by_name(self, name: str, properties: list[DynamicConfigValue]) -> Self:
+        """Set what is special about the series of this name."""
+
+
+def _paint(panel: _Painted, colours: Mapping[str, str] | None) -> None:
+    """Give series by their names the colours that they have everywhere."""
+    for name, colour in (colours or {}).items():
+        panel.override_by_name(name, [_fix_colour(colour)])
 
 
 def _fix_colour(colour: str) -> DynamicConfigValue:

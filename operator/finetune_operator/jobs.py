@@ -79,11 +79,6 @@ def read_key(body: Mapping[str, Any]) -> Key:
     return Key(body["metadata"]["namespace"], body["metadata"]["name"])
 
 
-def read_phase(body: Mapping[str, Any]) -> str:
-    """The phase of a job's body."""
-    return str(body.get("status", {}).get("phase", "Pending"))
-
-
 def _pack(body: Mapping[str, Any]) -> bytes:
     metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
     return zlib.compress(json.dumps({**body, "metadata": metadata}, separators=(",", ":")).encode(), COMPRESSION)

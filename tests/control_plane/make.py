@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from finetune_contract import names
@@ -197,3 +198,8 @@ def make_outcome(*, succeeded: bool = True, **facts: Any) -> Outcome:
             **facts,
         }
     )
+
+
+def read_phase(body: Mapping[str, Any]) -> str:
+    """The phase of a job's body."""
+    return str(body.get("status", {}).get("phase", "Pending"))

@@ -9,13 +9,13 @@ import pytest
 from finetune_contract import names
 from finetune_contract.status import FineTuneJobStatus
 from finetune_operator.errors import UnreadableError
-from finetune_operator.jobs import JobCache, read_phase
+from finetune_operator.jobs import JobCache
 from finetune_operator.observation import Owned, build_snapshot, read_job, read_owned, read_pod, read_status
 from finetune_operator.plan.objects.defaults import TrainerDefaults
 from finetune_operator.plan.times import format_time
 from finetune_operator.snapshot import Key, Snapshot
 from tests.contract.make import make_data
-from tests.control_plane.make import NOW, UID, make_accepted_job, make_answers, make_pod
+from tests.control_plane.make import NOW, UID, make_accepted_job, make_answers, make_pod, read_phase
 
 LABELS = {
     names.LABEL_JOB: "spam",

@@ -20,7 +20,7 @@ from finetune_operator.errors import (
     UnavailableError,
     UnreadableError,
 )
-from finetune_operator.jobs import JobCache, read_phase
+from finetune_operator.jobs import JobCache
 from finetune_operator.observation import Owned, read_owned, read_pod
 from finetune_operator.plan.events import Event
 from finetune_operator.plan.numbers import INTERVAL_SECONDS
@@ -30,7 +30,7 @@ from finetune_operator.reconcile import REJECTED_AGAIN_SECONDS, Caches, Reconcil
 from finetune_operator.snapshot import Answer, Key, Pod
 from tests.contract.make import make_data
 from tests.control_plane.faults import FakeCluster
-from tests.control_plane.make import NOW, POD_0, UID, make_answer, make_failure, make_step
+from tests.control_plane.make import NOW, POD_0, UID, make_answer, make_failure, make_step, read_phase
 
 KEY = Key("ml", "spam")
 
