@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Self
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
@@ -26,17 +26,27 @@ class Rule:
     `cel` is the rule as the API server evaluates it on the same node (`self` is the document, camelCase names),
     `holds` the same rule on the Python model, `message` names the field and the remedy; `field` is the path below
     the document that both validators blame ("" blames the document itself).
+
+    Where the words depend on the document, `explain` gives them and `message_expression` is the same in CEL; `message`
+    is then what can be said of any document.
     """
 
     cel: str
     message: str
     holds: Callable[[Any], bool]
     field: str = ""
+    explain: Callable[[Any], str] | None = None
+    message_expression: str = ""
+
+    def blame(self, document: Any) -> Rule:
+        """The rule with what is to be said of a document that breaks it."""
+        return replace(self, message=self.explain(document)) if self.explain is not None else self
 
     def to_data(self) -> dict[str, str]:
         """The rule as an entry of x-kubernetes-validations."""
         path = {"fieldPath": f".{self.field}"} if self.field else {}
-        return {"rule": self.cel, "message": self.message, **path}
+        expression = {"messageExpression": self.message_expression} if self.message_expression else {}
+        return {"rule": self.cel, "message": self.message, **expression, **path}
 
 
 class Document(BaseModel):
@@ -63,7 +73,7 @@ class Document(BaseModel):
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
-        broken = tuple(rule for rule in self.rules if not rule.holds(self))
+        broken = tuple(rule.blame(self) for rule in self.rules if not rule.holds(self))
         if broken:
             message = "; ".join(rule.message for rule in broken)
             raise PydanticCustomError(BROKEN_RULES, "{message}", {"message": message, "rules": broken})

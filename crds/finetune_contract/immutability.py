@@ -1,6 +1,8 @@
-"""What may still change after a job has started, as transition rules for the API server.
+"""What may still change after a job has started, as a transition rule for the API server.
 
-They stand at the root of the schema, the only place that sees spec and status at once.
+It stands at the root of the schema, the only place that sees spec and status at once. The API server evaluates it at
+each of the many writes of the status too, and its CEL library builds a map of all properties of an object whenever it
+looks at one of them: the rule looks at as little as it can before it knows that nothing is forbidden.
 """
 
 from __future__ import annotations
@@ -13,11 +15,37 @@ from finetune_contract.fields import document_at, list_fields
 from finetune_contract.spec.job import MUTABLE_FIELDS
 
 _NOT_STARTED: Final = "!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Pending'"
+_REMEDY: Final = (
+    "immutable once the job has started: delete the job and create it again, or apply it under another name"
+)
+_TELLS_FIGURES: Final = "({})".format(
+    " && ".join(
+        [
+            *(
+                f"has({root}.{path})"
+                for path in ("status", "status.progress", "status.progress.updatedTime")
+                for root in ("self", "oldSelf")
+            ),
+            "self.status.progress.updatedTime != oldSelf.status.progress.updatedTime",
+        ]
+    )
+)
+"""The write tells other figures, and so is one of the status: the API server lets none change spec and status."""
 
 
-def list_transition_rules(document: type[BaseModel]) -> list[dict[str, str]]:
-    """One rule for each immutable field of spec, blaming that field."""
-    return [_make_rule(path) for path in _list_immutable(document)]
+def make_transition_rule(document: type[BaseModel]) -> dict[str, str]:
+    """One rule for all immutable fields of spec; its message names those that were changed."""
+    comparisons = {path: _make_comparison(path) for path in _list_immutable(document)}
+    # A list to filter and join would be estimated too costly by the API server.
+    changed = " + ".join(f"({same} ? '' : 'spec.{path}, ')" for path, same in comparisons.items())
+    unchanged = " && ".join(comparisons.values())
+    return {
+        "rule": f"{_TELLS_FIGURES} || self.spec == oldSelf.spec || {_NOT_STARTED} || ({unchanged})",
+        "messageExpression": f"{changed} + '{_REMEDY}'",
+        "message": _REMEDY,
+        "fieldPath": ".spec",
+        "reason": "FieldValueForbidden",
+    }
 
 
 def _list_immutable(document: type[BaseModel]) -> list[str]:
@@ -30,17 +58,6 @@ def _list_immutable(document: type[BaseModel]) -> list[str]:
         elif "" not in mutable and (part := document_at(document, (name,))):
             paths += [f"{name}.{child}" for child in list_fields(part) if child not in mutable]
     return paths
-
-
-def _make_rule(path: str) -> dict[str, str]:
-    """Unchanged comes first: every write of the status is judged by all rules, and each look at a field costs."""
-    return {
-        "rule": f"{_make_comparison(path)} || {_NOT_STARTED}",
-        "message": f"spec.{path} is immutable once the job has started: delete the job and create it again, or apply it"
-        " under another name",
-        "fieldPath": f".spec.{path}",
-        "reason": "FieldValueForbidden",
-    }
 
 
 def _make_comparison(path: str) -> str:

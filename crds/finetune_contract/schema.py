@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from finetune_contract.immutability import list_transition_rules
+from finetune_contract.immutability import make_transition_rule
 from finetune_contract.names import GROUP, KIND, PLURAL, SHORT_NAME, SINGULAR, VERSION
 from finetune_contract.reference import render_reference
 from finetune_contract.spec import FineTuneJobSpec, ObjectMeta
@@ -102,7 +102,7 @@ def _make_root() -> Node:
             "spec": make_structural_schema(FineTuneJobSpec, strict=True),
             "status": make_structural_schema(FineTuneJobStatus, strict=False),
         },
-        "x-kubernetes-validations": [_make_name_rule(name), *list_transition_rules(FineTuneJobSpec)],
+        "x-kubernetes-validations": [_make_name_rule(name), make_transition_rule(FineTuneJobSpec)],
     }
 
 

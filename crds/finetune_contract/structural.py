@@ -91,7 +91,10 @@ def _convert_object(node: Node, style: _Style, path: str) -> Node:
         return _convert_map(node, style, path)
     properties = {name: _convert(child, style, f"{path}.{name}") for name, child in node["properties"].items()}
     required = [name for name in node.get("required", []) if not _is_nullable(node["properties"][name])]
-    return {"properties": properties} | ({"required": required} if required and style.strict else {})
+    if style.strict:
+        return {"properties": properties} | ({"required": required} if required else {})
+    # One writer: the API server need not remember (and compare, at each write) who wrote which field.
+    return {"properties": properties} | ({"x-kubernetes-map-type": "atomic"} if path.count(".") else {})
 
 
 def _convert_items(node: Node, style: _Style, path: str) -> Node:
