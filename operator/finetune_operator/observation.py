@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, overload
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, overload
 
 from pydantic import ValidationError
 
@@ -18,6 +20,10 @@ from finetune_operator.plan.objects.defaults import TrainerDefaults
 from finetune_operator.plan.times import parse_time
 from finetune_operator.snapshot import Answer, Key, Pod, Snapshot
 
+REMEMBERED: Final = 128
+"""Readings at 20 kB that are kept."""
+_MOVING: Final = frozenset({"resourceVersion", "managedFields"})
+"""What changes with each write of the status."""
 SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
 """Label selector of all objects that jobs own."""
 
@@ -40,8 +46,15 @@ class JobReading(NamedTuple):
 
 def read_job(body: Mapping[str, Any]) -> JobReading:
     """Validate a job as strictly as the API server should have, and say what this version cannot do."""
+    metadata = {key: value for key, value in body["metadata"].items() if key not in _MOVING}
+    return _read_text(json.dumps({**body, "metadata": metadata, "status": None}))
+
+
+@lru_cache(REMEMBERED)
+def _read_text(text: str) -> JobReading:
+    """A reading is a value: of the same text it is the same, and our own write leads to another pass soon."""
     try:
-        job = FineTuneJob.from_data({key: value for key, value in body.items() if key != "status"})
+        job = FineTuneJob.from_data(json.loads(text))
     except ValidationError as error:
         return JobReading(None, problem=format_problems(list_problems(error)))
     return JobReading(job, unsupported=check_support(job))

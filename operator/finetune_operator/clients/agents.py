@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import aiohttp
 from pydantic import ValidationError
@@ -32,6 +32,14 @@ ASKERS: Final = 16
 """Agents asked at a time."""
 KEPT_SECONDS: Final = 2 * INTERVAL_SECONDS
 """A connection that is not used again for so long is closed: each costs some 20 kB."""
+_MOVING: Final[Any] = {
+    "at": True,
+    "ranks": True,
+    "metrics": True,
+    "preparation": {"done", "total"},
+    "step": set(StepProgress.model_fields) - {"first_step_at"},
+}
+_FIGURES: Final[Any] = {"step": True, "metrics": True, "ranks": {"__all__": {"rank", "step"}}}
 log = logging.getLogger(__name__)
 
 
@@ -43,6 +51,10 @@ def make_agent_url(ip: str, port: int) -> str:
 @dataclass(slots=True)
 class _Heard:
     text: bytes
+    essence: int
+    """Hash of what wakes the job."""
+    figures: int
+    """Hash of the figures that stand in the status."""
     moment: tuple[int, AgentPhase]
     since: float
     """When it was first heard at this moment; seconds since 1970, as the others."""
@@ -163,17 +175,14 @@ class Agents:
         """Keep an answer that is not the last one, and tell what is new in it."""
         before = self._heard.get(pod.key)
         moment = (progress.attempt, cast("AgentPhase", sys.intern(progress.phase)))
-        if before is None:
-            self._heard[pod.key] = _Heard(text, moment, since=now, told=now, last=now)
-            self._on_news(pod)
-            return
-        known = Progress.from_json(before.text)
-        is_news = _essence(known) != _essence(progress)
-        since, told = before.since if before.moment == moment else now, now if is_news else before.told
-        self._heard[pod.key] = _Heard(text, moment, since=since, told=told, last=now)
+        essence, figures = _hash_essence(progress), _hash_figures(progress)
+        is_news = before is None or before.essence != essence
+        since = before.since if before is not None and before.moment == moment else now
+        told = now if before is None or is_news else before.told
+        self._heard[pod.key] = _Heard(text, essence, figures, moment, since=since, told=told, last=now)
         if is_news:
             self._on_news(pod)
-        elif _figures(known) != _figures(progress):
+        elif before is not None and before.figures != figures:
             self._on_figures(pod)
 
 
@@ -201,13 +210,11 @@ def _is_of(progress: Progress, pod: Pod) -> bool:
     return (progress.job_uid, progress.node, progress.role) == (pod.job_uid, pod.node_index, pod.role)
 
 
-def _essence(progress: Progress) -> Progress:
-    """What wakes the job: everything but heartbeats and figures that move all the time and have a pace of their own."""
-    stage = progress.preparation and progress.preparation.model_copy(update={"done": 0, "total": 0})
-    step = StepProgress(first_step_at=progress.step.first_step_at)
-    return progress.model_copy(update={"at": 0.0, "ranks": (), "metrics": {}, "preparation": stage, "step": step})
+def _hash_essence(progress: Progress) -> int:
+    """Of what wakes the job: everything but heartbeats and figures that move all the time."""
+    return hash(progress.model_dump_json(exclude=_MOVING))
 
 
-def _figures(progress: Progress) -> tuple[object, ...]:
-    """What moves all the time and stands in the status, at a pace of its own."""
-    return progress.step, progress.metrics, [(rank.rank, rank.step) for rank in progress.ranks]
+def _hash_figures(progress: Progress) -> int:
+    """Of what moves all the time and stands in the status, at a pace of its own."""
+    return hash(progress.model_dump_json(include=_FIGURES))
