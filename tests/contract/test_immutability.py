@@ -9,7 +9,7 @@ import pytest
 
 from tests.contract.good_jobs import COMPLETE
 from tests.contract.make import Data, make_data
-from tests.contract.server import Server
+from tests.contract.server import JOBS, Server
 
 _NUMBERS = count()
 
@@ -64,7 +64,9 @@ def test_a_running_job_keeps_the_field(
 ) -> None:
     answer = server.patch(make_started("Preparing"), {"spec": change})
     assert answer.code == 422
-    assert f"{field}: Forbidden: {field} is immutable once the job has started: delete the job" in answer.message
+    assert "spec: Forbidden: spec." in answer.message
+    assert f"{field}, " in answer.message
+    assert ", immutable once the job has started: delete the job" in answer.message
 
 
 @pytest.mark.parametrize("change", ALLOWED.values(), ids=ALLOWED)
@@ -88,5 +90,17 @@ def test_a_running_job_may_not_gain_a_part_that_it_lacked(server: Server) -> Non
     assert server.create(make_data(name="gains")).accepted
     assert server.patch("gains", {"status": {"phase": "Running"}}, "status").accepted
     answer = server.patch("gains", {"spec": {"training": {"epochs": 3}, "lifecycle": {"backoffLimit": 9}}})
-    assert "spec.training: Forbidden" in answer.message
-    assert "spec.lifecycle.backoffLimit: Forbidden" in answer.message
+    assert "spec: Forbidden: spec.training, spec.lifecycle.backoffLimit, immutable once" in answer.message
+
+
+def test_a_job_whose_figures_move_keeps_its_fields_too(server: Server) -> None:
+    name = "figures-move"
+    assert server.create(make_data(name=name)).accepted
+    for minute in (1, 2):
+        status = {"phase": "Running", "progress": {"updatedTime": f"2026-09-21T10:0{minute}:00Z"}}
+        assert server.patch(name, {"status": status}, "status").message == ""
+    both = {"spec": {"training": {"epochs": 3}}, "status": {"progress": {"updatedTime": "2026-09-21T10:09:00Z"}}}
+    assert "spec.training, immutable once" in server.patch(name, both).message
+    assert server.patch(name, both, "status").message == ""
+    job = server.request("GET", f"{JOBS}/{name}").body
+    assert "training" not in job["spec"], "a write of the status leaves the spec alone"
