@@ -47,6 +47,25 @@ def start(
     if not beside_real_nodes:
         # The API server adds it to every new node, and here is no controller manager to take it away.
         _kubectl(kubeconfig, "taint", "nodes", "--all", f"{UNSCHEDULABLE}-")
+    _open_pool(folder, kubeconfig)
+
+
+def _open_pool(folder: Path, kubeconfig: Path) -> None:
+    """Have kwok make its pool of addresses for one pod: of several first ones two may get pools of their own.
+
+    Then two pods have the same address (kwok 0.8.0, PodController.ipPool: looks, makes and stores without a lock).
+    """
+    pod = make_pod("kwok-first", "kwok-0")
+    _kubectl(kubeconfig, "apply", "-f", "-", stdin=json.dumps(pod))
+    read = ("get", "pod", "kwok-first", "-o", "jsonpath={.status.podIP}")
+    processes.wait_until(lambda: bool(_kubectl(kubeconfig, *read)), "kwok's first pod has an address", folder, PROGRAM)
+    _kubectl(kubeconfig, "delete", "pod", "kwok-first", "--force", "--grace-period=0", "--wait=true")
+
+
+def make_pod(name: str, node: str) -> dict[str, Any]:
+    """A pod that is bound to a node already."""
+    spec = {"nodeName": node, "tolerations": [TOLERATION], "containers": [{"name": "none", "image": "none"}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
 
 
 def stop(folder: Path, kubeconfig: Path | None = None) -> None:
