@@ -42,6 +42,8 @@ from finetune_operator.start import Start
 LEASE_NAME: Final = names.MANAGED_BY
 RESYNC_SECONDS: Final = 600.0
 DRAIN_SECONDS: Final = 20.0
+PATIENT: Final = 4
+"""Jobs without news that are worked on at a time: figures of thousands of jobs must not keep the API server busy."""
 log = logging.getLogger(__name__)
 
 
@@ -51,7 +53,7 @@ class Manager:
     def __init__(self, settings: Settings, cluster: Cluster, metrics: Metrics) -> None:
         self._settings, self._cluster, self._metrics = settings, cluster, metrics
         self.jobs = JobCache(read_digest)
-        self.queue: WorkQueue[Key] = WorkQueue(metrics)
+        self.queue: WorkQueue[Key] = WorkQueue(metrics, patient=PATIENT)
         self.agents = Agents(
             self._find_pod,
             self._hear_agent,
@@ -124,6 +126,8 @@ class Manager:
             self._drop(key)
         else:
             self.jobs.put(body)
+            if self._reconciler.wrote_figures(key, body["metadata"]["resourceVersion"]):
+                return
         # After our own write too: what follows from the new status is decided by another pass.
         self.queue.add(key, first=True)
 

@@ -36,6 +36,8 @@ from finetune_operator.plan.numbers import wait_for_numbers
 from finetune_operator.plan.objects.defaults import TrainerDefaults
 from finetune_operator.snapshot import Key, Pod, Rejection, Snapshot
 
+FIGURES: Final = frozenset({"progress", "usage", "display"})
+"""Parts of the status from which nothing follows but that they are told."""
 REJECTED_AGAIN_SECONDS: Final = 30.0
 """A quota or a right may change: the refused object is tried again after this."""
 log = logging.getLogger(__name__)
@@ -87,6 +89,8 @@ class _Written(NamedTuple):
     """When the newest of the news were heard that have been looked at; seconds since 1970."""
     figures_due: float
     """When figures alone may be written again; seconds since 1970."""
+    figures_version: str | None = None
+    """resourceVersion of our last write, where it told figures alone."""
 
 
 class Reconciler:
@@ -125,8 +129,8 @@ class Reconciler:
         rejection = await self._create(snapshot, actions)
         if rejection is not None:
             actions = decide(replace(snapshot, rejection=rejection), self._clock())
-        await self._write(snapshot, body, actions)
-        self._settle(snapshot, actions)
+        figures_version = await self._write(snapshot, body, actions)
+        self._settle(snapshot, actions, figures_version)
         if rejection is None:
             return actions.requeue_after
         return min(REJECTED_AGAIN_SECONDS, actions.requeue_after or REJECTED_AGAIN_SECONDS)
@@ -136,13 +140,18 @@ class Reconciler:
         written = self._written.get(key)
         return max(0.0, written.figures_due - self._clock()) if written is not None else 0.0
 
-    def _settle(self, snapshot: Snapshot, actions: Actions) -> None:
+    def wrote_figures(self, key: Key, version: str) -> bool:
+        """Whether this version of the job is our own write of figures alone: seeing it changes no decision."""
+        written = self._written.get(key)
+        return written is not None and written.figures_version == version
+
+    def _settle(self, snapshot: Snapshot, actions: Actions, figures_version: str | None) -> None:
         """After a pass: what was told until now stands in the status, or does not matter to it."""
         now = self._clock()
         told = max((answer.told for answer in snapshot.answers.values()), default=0.0)
         before = self._written.get(snapshot.key)
         status = actions.status or snapshot.status
-        self._written[snapshot.key] = _Written(told, now + wait_for_numbers(status, now))
+        self._written[snapshot.key] = _Written(told, now + wait_for_numbers(status, now), figures_version)
         if actions.status is None:
             return
         if before is not None and told > before.told:
@@ -202,10 +211,14 @@ class Reconciler:
         }
         return homes[manifest["kind"]]
 
-    async def _write(self, snapshot: Snapshot, body: dict[str, Any], actions: Actions) -> None:
-        """Status, annotations, deletions, events: in this order, so that what is told stands in the status first."""
+    async def _write(self, snapshot: Snapshot, body: dict[str, Any], actions: Actions) -> str | None:
+        """Status, annotations, deletions, events: in this order, so that what is told stands in the status first.
+
+        Returns the job's new resourceVersion where figures alone were written.
+        """
+        version = None
         if actions.status is not None:
-            await self._write_status(snapshot.key, body, actions.status)
+            version = await self._write_status(snapshot.key, body, actions.status)
         tell_changes(log, snapshot.key, snapshot.status, actions.status or snapshot.status, actions.events)
         for told in actions.annotate:
             await self._annotate(snapshot.key.namespace, told)
@@ -218,14 +231,16 @@ class Reconciler:
             await self._speaker.record(snapshot.key, snapshot.uid, event)
         if actions.delete_job:
             await self._delete(JOBS, snapshot.key, snapshot.uid)
+        return version
 
-    async def _write_status(self, key: Key, body: dict[str, Any], status: FineTuneJobStatus) -> None:
+    async def _write_status(self, key: Key, body: dict[str, Any], status: FineTuneJobStatus) -> str | None:
         self._check_fence()
         patch = make_merge_patch(body.get("status") or {}, status.to_data())
         metadata = {"resourceVersion": body["metadata"]["resourceVersion"]}
         written = await self._writer.merge(JOBS, key, {"metadata": metadata, "status": patch}, "status")
         self._caches.jobs.put(written)
         log.debug("status written", extra=name_job(key, status))
+        return str(written["metadata"]["resourceVersion"]) if patch.keys() <= FIGURES else None
 
     async def _annotate(self, namespace: str, told: Annotate) -> None:
         self._check_fence()

@@ -49,6 +49,25 @@ async def test_key_that_waits_changes_its_lane_when_it_is_in_a_hurry() -> None:
     assert [await take(queue), await take(queue), await take(queue), len(queue)] == ["c", "b", "a", 0]
 
 
+async def test_keys_without_hurry_leave_room_for_those_with() -> None:
+    queue: WorkQueue[str] = WorkQueue(patient=2)
+    for key in ("a", "b", "c"):
+        queue.add(key)
+    assert [await take(queue), await take(queue)] == ["a", "b"]
+    third = asyncio.ensure_future(take(queue))
+    await asyncio.sleep(0)
+    assert not third.done(), "two are under way"
+    queue.add("d", first=True)
+    assert await third == "d"
+    fourth = asyncio.ensure_future(take(queue))
+    await asyncio.sleep(0)
+    queue.done("d")
+    await asyncio.sleep(0)
+    assert not fourth.done(), "d was none of the two"
+    queue.done("a")
+    assert await fourth == "c"
+
+
 async def test_hurry_is_over_once_the_key_was_taken() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a", first=True)

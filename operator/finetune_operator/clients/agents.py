@@ -31,8 +31,10 @@ from finetune_operator.snapshot import Answer, Key, Pod
 TIMEOUT_SECONDS: Final = 2.0
 ASKERS: Final = 16
 """Agents asked at a time."""
-KEPT_SECONDS: Final = 2 * INTERVAL_SECONDS
-"""A connection that is not used again for so long is closed: each costs some 20 kB."""
+KEPT_SECONDS: Final = 4 * INTERVAL_SECONDS
+"""A connection that is not used again for so long is closed."""
+SOON_SECONDS: Final = 1.5 * INTERVAL_SECONDS
+"""A connection is kept where the next question is due by then: each costs some 20 kB, and a new one half a question."""
 COMPRESSION: Final = 1
 """Fastest."""
 _MOVING: Final[Any] = {
@@ -159,7 +161,7 @@ class Agents:
     async def _ask(self, session: aiohttp.ClientSession, pod: Pod) -> None:
         try:
             # Of a first question it is not known how soon the second follows.
-            keep = pod.key in self._heard and self._pace.find_seconds(pod.key) < KEPT_SECONDS
+            keep = pod.key in self._heard and self._pace.find_seconds(pod.key) < SOON_SECONDS
             text = await fetch_answer(session, make_agent_url(pod.ip, self._port), keep=keep)
             before = self._heard.get(pod.key)
             progress = read_answer(text) if before is None or before.read_text() != text else None

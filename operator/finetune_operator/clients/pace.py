@@ -18,7 +18,7 @@ INTERVAL_SECONDS: Final = 3.0
 LONGEST_SECONDS: Final = 30.0
 """No agent that merely trains is left alone for longer."""
 Group = Literal["moving", "telling", "training"]
-REQUESTS_PER_SECOND: Final[dict[Group, float]] = {"moving": 600.0, "telling": 400.0, "training": 300.0}
+REQUESTS_PER_SECOND: Final[dict[Group, float]] = {"moving": 600.0, "telling": 400.0, "training": 100.0}
 """What all agents of a group are asked together, at most."""
 _SETTLED: Final[frozenset[AgentPhase]] = frozenset({"Training", "Evaluating"})
 

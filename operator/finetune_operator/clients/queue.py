@@ -33,13 +33,20 @@ class QueueObserver(Protocol):
 class WorkQueue(Generic[K]):
     """First in, first out in each of two lanes; a key waits or is processed, and then perhaps dirty again."""
 
-    def __init__(self, observer: QueueObserver | None = None) -> None:
+    def __init__(self, observer: QueueObserver | None = None, *, patient: int | None = None) -> None:
+        """`patient`: at most so many keys without hurry are worked on at a time (None: any number).
+
+        So they take what is left of a slow API server, and no more: a key in a hurry finds it free.
+        """
         self._urgent: OrderedDict[K, None] = OrderedDict()
         self._waiting: OrderedDict[K, None] = OrderedDict()
         self._dirty: dict[K, float] = {}
         self._hurried: set[K] = set()
         """Those of the dirty ones that go before the others."""
         self._processing: set[K] = set()
+        self._patient: set[K] = set()
+        """Those of them that were in no hurry."""
+        self._limit = patient
         self._failures: Counter[K] = Counter()
         self._timers: dict[K, tuple[float, asyncio.TimerHandle]] = {}
         self._wake = asyncio.Event()
@@ -99,12 +106,14 @@ class WorkQueue(Generic[K]):
 
     async def get(self) -> K | None:
         """The next key; the caller owns it until `done`. None: the queue is closed."""
-        while not len(self) and not self._closed:
+        while not self._has_next() and not self._closed:
             self._wake.clear()
             await self._wake.wait()
         if self._closed:
             return None
         key, _ = (self._urgent or self._waiting).popitem(last=False)
+        if key not in self._hurried:
+            self._patient.add(key)
         added = self._dirty.pop(key)
         self._hurried.discard(key)
         self._processing.add(key)
@@ -115,8 +124,11 @@ class WorkQueue(Generic[K]):
     def done(self, key: K) -> None:
         """Give the key back; if it was added in the meantime, it waits again."""
         self._processing.discard(key)
+        self._patient.discard(key)
         if key in self._dirty:
             self._push(key)
+        elif self._has_next():
+            self._wake.set()
 
     def count_waiting_from_now(self) -> None:
         """What waits has waited for nobody so far."""
@@ -126,6 +138,10 @@ class WorkQueue(Generic[K]):
         """Nothing is handed out any more; what was handed out may be finished."""
         self._closed = True
         self._wake.set()
+
+    def _has_next(self) -> bool:
+        """Somebody may take a key now."""
+        return bool(self._urgent) or bool(self._waiting and (self._limit is None or len(self._patient) < self._limit))
 
     def _push(self, key: K) -> None:
         (self._urgent if key in self._hurried else self._waiting)[key] = None
