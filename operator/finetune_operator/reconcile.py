@@ -32,12 +32,10 @@ from finetune_operator.plan.attempts import find_attempt
 from finetune_operator.plan.events import Event
 from finetune_operator.plan.lifecycle import decide
 from finetune_operator.plan.merge_patch import make_merge_patch
-from finetune_operator.plan.numbers import wait_for_numbers
+from finetune_operator.plan.numbers import are_numbers_alone, wait_for_numbers
 from finetune_operator.plan.objects.defaults import TrainerDefaults
 from finetune_operator.snapshot import Key, Pod, Rejection, Snapshot
 
-FIGURES: Final = frozenset({"progress", "usage", "display"})
-"""Parts of the status from which nothing follows but that they are told."""
 REJECTED_AGAIN_SECONDS: Final = 30.0
 """A quota or a right may change: the refused object is tried again after this."""
 log = logging.getLogger(__name__)
@@ -216,9 +214,10 @@ class Reconciler:
 
         Returns the job's new resourceVersion where figures alone were written.
         """
-        version = None
+        figures_version = None
         if actions.status is not None:
             version = await self._write_status(snapshot.key, body, actions.status)
+            figures_version = version if are_numbers_alone(snapshot.status, actions.status) else None
         tell_changes(log, snapshot.key, snapshot.status, actions.status or snapshot.status, actions.events)
         for told in actions.annotate:
             await self._annotate(snapshot.key.namespace, told)
@@ -231,16 +230,16 @@ class Reconciler:
             await self._speaker.record(snapshot.key, snapshot.uid, event)
         if actions.delete_job:
             await self._delete(JOBS, snapshot.key, snapshot.uid)
-        return version
+        return figures_version
 
-    async def _write_status(self, key: Key, body: dict[str, Any], status: FineTuneJobStatus) -> str | None:
+    async def _write_status(self, key: Key, body: dict[str, Any], status: FineTuneJobStatus) -> str:
         self._check_fence()
         patch = make_merge_patch(body.get("status") or {}, status.to_data())
         metadata = {"resourceVersion": body["metadata"]["resourceVersion"]}
         written = await self._writer.merge(JOBS, key, {"metadata": metadata, "status": patch}, "status")
         self._caches.jobs.put(written)
         log.debug("status written", extra=name_job(key, status))
-        return str(written["metadata"]["resourceVersion"]) if patch.keys() <= FIGURES else None
+        return str(written["metadata"]["resourceVersion"])
 
     async def _annotate(self, namespace: str, told: Annotate) -> None:
         self._check_fence()

@@ -324,6 +324,16 @@ async def test_pod_that_may_have_news_has_its_agent_asked_at_once(monkeypatch: p
         assert asked == [Key("ml", "a-0")] * 5
 
 
+async def test_our_own_write_of_figures_alone_leads_to_no_other_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    manager = make_manager(FakeCluster())
+    figures, waiting = {(Key("ml", "a"), "7")}, []
+    monkeypatch.setattr(manager._reconciler, "wrote_figures", lambda key, version: (key, version) in figures)
+    for name, version in (("a", "7"), ("b", "7"), ("a", "8")):
+        manager.see("MODIFIED", make_data(name=name, namespace="ml", uid=UID, resourceVersion=version))
+        waiting.append(len(manager.queue))
+    assert waiting == [0, 1, 2]
+
+
 async def test_figures_wake_their_job_when_they_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = FakeCluster()
     store_job(cluster, "a")

@@ -30,7 +30,7 @@ from finetune_operator.reconcile import REJECTED_AGAIN_SECONDS, Caches, Reconcil
 from finetune_operator.snapshot import Answer, Key, Pod
 from tests.contract.make import make_data
 from tests.control_plane.faults import FakeCluster
-from tests.control_plane.make import NOW, POD_0, UID, make_answer, make_failure, make_step, read_phase
+from tests.control_plane.make import NOW, POD_0, UID, make_answer, make_failure, make_record, make_step, read_phase
 
 KEY = Key("ml", "spam")
 
@@ -104,6 +104,9 @@ class Room:
             spec, namespace="ml", uid=UID, generation=1, creationTimestamp=format_time(NOW), managedFields=[]
         )
         self.jobs.put(self.cluster.store(JOBS, body))
+
+    def read_version(self) -> str:
+        return str(self.cluster.objects["finetunejobs", KEY]["metadata"]["resourceVersion"])
 
     async def reconcile(self) -> float | None:
         return await self.reconciler.reconcile(KEY)
@@ -355,6 +358,21 @@ async def test_figures_wait_for_their_pace_and_then_for_nothing() -> None:
     assert room.reconciler.wait_for_figures(KEY) == 0.0
     await room.reconcile()
     assert room.cluster.calls[writes:] == ["merge finetunejobs/spam/status"]
+
+
+async def test_our_own_write_is_known_again_where_it_told_figures_alone() -> None:
+    room = Room()
+    await room.train()
+    assert not room.reconciler.wrote_figures(KEY, room.read_version()), "that the job trains is more than a figure"
+    room.now += INTERVAL_SECONDS
+    room.say(told=NOW, step=make_step(7, training_seconds=7.0))
+    await room.reconcile()
+    assert room.reconciler.wrote_figures(KEY, room.read_version())
+    assert not room.reconciler.wrote_figures(KEY, "1"), "somebody else's, or an older one"
+    room.now += INTERVAL_SECONDS
+    room.say(told=room.now, step=make_step(8), checkpoints=(make_record(8),))
+    await room.reconcile()
+    assert not room.reconciler.wrote_figures(KEY, room.read_version()), "a checkpoint is more than a figure"
 
 
 async def test_job_whose_figures_stand_still_is_left_in_peace() -> None:

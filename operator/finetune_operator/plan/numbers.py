@@ -6,7 +6,7 @@ from typing import Final
 
 from finetune_contract.progress import Progress
 from finetune_contract.spec import FineTuneJobSpec
-from finetune_contract.status import FineTuneJobStatus, ProgressStatus
+from finetune_contract.status import FineTuneJobStatus, ProgressStatus, UsageStatus
 from finetune_operator.plan.attempt_end import count_steps, measure_training
 from finetune_operator.plan.attempts import find_attempt, note_steps
 from finetune_operator.plan.times import format_time, parse_time
@@ -42,6 +42,11 @@ def refresh_numbers(
     return count_usage(status.model_copy(update={"progress": figures}), spec, now)
 
 
+def are_numbers_alone(before: FineTuneJobStatus, after: FineTuneJobStatus) -> bool:
+    """Only figures moved, from which nothing follows but that they are told."""
+    return _without_numbers(before) == _without_numbers(after)
+
+
 def note_first_step(status: FineTuneJobStatus, heard: Progress | None, created: float) -> FineTuneJobStatus:
     """The status with the time from the job's creation to its first step, once known."""
     usage = status.usage
@@ -57,6 +62,14 @@ def _make_progress(heard: Progress, now: float) -> ProgressStatus:
     return ProgressStatus.model_validate(
         step.model_dump() | {"percent": percent, "metrics": dict(heard.metrics), "updated_time": format_time(now)}
     )
+
+
+def _without_numbers(status: FineTuneJobStatus) -> FineTuneJobStatus:
+    attempts = tuple(
+        attempt.model_copy(update={"last_step": 0, "training_seconds": 0.0}) if attempt.end_time is None else attempt
+        for attempt in status.attempts
+    )
+    return status.model_copy(update={"progress": None, "usage": UsageStatus(), "attempts": attempts})
 
 
 def _without_time(progress: ProgressStatus) -> ProgressStatus:
