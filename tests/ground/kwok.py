@@ -57,15 +57,24 @@ def _open_pool(folder: Path, kubeconfig: Path) -> None:
     """
     pod = make_pod("kwok-first", "kwok-0")
     _kubectl(kubeconfig, "apply", "-f", "-", stdin=json.dumps(pod))
-    read = ("get", "pod", "kwok-first", "-o", "jsonpath={.status.podIP}")
+    read = ("get", "pod", "kwok-first", "--namespace=kube-system", "-o", "jsonpath={.status.podIP}")
     processes.wait_until(lambda: bool(_kubectl(kubeconfig, *read)), "kwok's first pod has an address", folder, PROGRAM)
-    _kubectl(kubeconfig, "delete", "pod", "kwok-first", "--force", "--grace-period=0", "--wait=true")
+    _kubectl(
+        kubeconfig,
+        "delete",
+        "pod",
+        "kwok-first",
+        "--namespace=kube-system",
+        "--force",
+        "--grace-period=0",
+        "--wait=true",
+    )
 
 
 def make_pod(name: str, node: str) -> dict[str, Any]:
     """A pod that is bound to a node already."""
     spec = {"nodeName": node, "tolerations": [TOLERATION], "containers": [{"name": "none", "image": "none"}]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "kube-system"}, "spec": spec}
 
 
 def stop(folder: Path, kubeconfig: Path | None = None) -> None:
