@@ -55,26 +55,14 @@ def _open_pool(folder: Path, kubeconfig: Path) -> None:
 
     Then two pods have the same address (kwok 0.8.0, PodController.ipPool: looks, makes and stores without a lock).
     """
-    pod = make_pod("kwok-first", "kwok-0")
+    metadata = {"name": "kwok-first", "namespace": "kube-system"}
+    spec = {"nodeName": "kwok-0", "tolerations": [TOLERATION], "containers": [{"name": "none", "image": "none"}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     _kubectl(kubeconfig, "apply", "-f", "-", stdin=json.dumps(pod))
-    read = ("get", "pod", "kwok-first", "--namespace=kube-system", "-o", "jsonpath={.status.podIP}")
+    first = ("pod", "kwok-first", "--namespace=kube-system")
+    read = ("get", *first, "-o", "jsonpath={.status.podIP}")
     processes.wait_until(lambda: bool(_kubectl(kubeconfig, *read)), "kwok's first pod has an address", folder, PROGRAM)
-    _kubectl(
-        kubeconfig,
-        "delete",
-        "pod",
-        "kwok-first",
-        "--namespace=kube-system",
-        "--force",
-        "--grace-period=0",
-        "--wait=true",
-    )
-
-
-def make_pod(name: str, node: str) -> dict[str, Any]:
-    """A pod that is bound to a node already."""
-    spec = {"nodeName": node, "tolerations": [TOLERATION], "containers": [{"name": "none", "image": "none"}]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "kube-system"}, "spec": spec}
+    _kubectl(kubeconfig, "delete", *first, "--force", "--grace-period=0", "--wait=true")
 
 
 def stop(folder: Path, kubeconfig: Path | None = None) -> None:
