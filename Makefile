@@ -8,7 +8,7 @@ STAMP := .venv/.installed-$(shell cat requirements/dev.txt pyproject.toml | sha2
 SURFACE := $(wildcard tests/surface tests/test_surface.py tests/*/test_surface.py)
 NAMESPACE ?= finetune-system
 
-.PHONY: help quickstart venv check test cluster cluster-down images install drills matrix bench bench-operator generate clean packages binaries
+.PHONY: help quickstart venv check test cluster cluster-down images install drills matrix gpu bench bench-operator generate clean packages binaries
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,7 +33,7 @@ check: venv ## Format, lint, types, import rules, generated files, frozen surfac
 	$(if $(SURFACE),$(VENV)/pytest -q $(SURFACE))
 
 test: packages venv cluster images ## All tests, with all that they need: a real cluster, images, an S3 server
-	$(VENV)/pytest -m "not matrix and not drill"
+	$(VENV)/pytest -m "not matrix and not drill and not gpu"
 
 packages: ## Install the system packages that the cluster needs (Debian, root)
 	$(GROUND).packages
@@ -58,6 +58,9 @@ drills: packages venv cluster images ## Break everything that can break, on the 
 
 matrix: venv ## The full matrices: every world size, ZeRO stage and strategy, resumed and compared
 	$(VENV)/pytest -m matrix
+
+gpu: venv ## What needs an NVIDIA GPU: whole jobs, resuming, memory, losses beside the CPU's; fails without one
+	DS_ACCELERATOR=cuda $(VENV)/pytest -m gpu tests/gpu
 
 bench: venv ## Measure overheads against bare training loops
 	$(VENV)/python -m tests.bench

@@ -69,13 +69,15 @@ def make_tokenizer(chat: bool = False) -> PreTrainedTokenizerFast:
     )
 
 
-def make_model_folder(folder: Path, task: str = "text-classification", dropout: float = 0.1) -> Path:
+def make_model_folder(
+    folder: Path, task: str = "text-classification", dropout: float = 0.1, vocabulary: int = 64
+) -> Path:
     """A tiny BERT (classification) or Llama (generation) with its tokenizer, as a transformers folder."""
     import torch
 
     torch.manual_seed(0)
     shape: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    shape |= {"intermediate_size": 64, "vocab_size": 64, "max_position_embeddings": 64, "pad_token_id": 0}
+    shape |= {"intermediate_size": 64, "vocab_size": vocabulary, "max_position_embeddings": 64, "pad_token_id": 0}
     if task == "text-generation":
         LlamaForCausalLM(LlamaConfig(**shape, attention_dropout=dropout, eos_token_id=6)).save_pretrained(folder)
     else:

@@ -33,7 +33,8 @@ from finetune_trainer.messages import (
 from finetune_trainer.results import FinalEvaluation
 
 ENVIRONMENT = {
-    "DS_ACCELERATOR": "cpu",
+    # One for all workers of a process: `make gpu` sets it before.
+    "DS_ACCELERATOR": os.environ.get("DS_ACCELERATOR", "cpu"),
     "OMP_NUM_THREADS": "1",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
     "TOKENIZERS_PARALLELISM": "false",

@@ -1,6 +1,6 @@
-"""Peak memory of this process: what the device has allocated for it, and its resident set.
+"""Peak memory of this process: what torch has allocated for it on the device, and its resident set.
 
-The GPU's branch is written after the documentation of torch.cuda; it has not been run on a GPU.
+On a GPU the process holds more than that: its context and NCCL's buffers are not torch's.
 """
 
 from __future__ import annotations

@@ -15,10 +15,7 @@ import torch
 
 
 class OwnTime:
-    """Adds up until it is taken. On a GPU two events a forward pass are recorded, and read when they are long past.
-
-    The GPU's branch is written after the documentation of torch.Event; it has not been run on a GPU.
-    """
+    """Adds up until it is taken. On a GPU two events a forward pass are recorded, and read when they are long past."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
