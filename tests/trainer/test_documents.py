@@ -59,6 +59,14 @@ def test_a_checkpoint_that_learnt_from_a_step_to_pass_over_is_unwanted(
         (DataError("bad"), WorkerExit.USER_ERROR),
         (MemoryError(), WorkerExit.OUT_OF_MEMORY),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), WorkerExit.OUT_OF_MEMORY),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            WorkerExit.OUT_OF_MEMORY,
+        ),
+        (
+            RuntimeError("NCCL error: unhandled cuda error; Last error: Cuda failure 2 'out of memory'"),
+            WorkerExit.OUT_OF_MEMORY,
+        ),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8 bytes"), WorkerExit.OUT_OF_MEMORY),
         (RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:1234"), WorkerExit.PEER_LOST),
         (ConnectionResetError("reset"), WorkerExit.PEER_LOST),

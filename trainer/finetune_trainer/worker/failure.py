@@ -23,7 +23,13 @@ LOST_PEER_WORDS: Final = (
     "ncclRemoteError",
     "Socket Timeout",
 )
-NO_MEMORY_WORDS: Final = ("can't allocate memory", "Cannot allocate memory", "out of memory")
+NO_MEMORY_WORDS: Final = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "out of memory",
+    # What cuBLAS says where nothing is left on the GPU for its own workspace.
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 NO_LOSS_SCALE_WORDS: Final = "loss scale already at minimum"
 
 

@@ -66,12 +66,13 @@ class Ranks:
 def join(task: WorkerTask) -> Ranks:
     """Set this process's environment and threads, and meet the other ranks.
 
-    The NCCL branch is written after the documentation of torch.distributed; it has not been run on a GPU.
+    NCCL was run with one rank on an H100; several GPUs have not been tried.
     """
     _set_environment(task)
     device = _choose_device(task)
-    # The shared-memory kernels would be compiled at start; gloo does without them.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # Nothing of DeepSpeed's is compiled: gloo and NCCL do without its kernels. Asked which of them could be, it would
+    # run compilers, and warn seven times in every worker beside a GPU where there are none.
+    deepspeed.ops.__compatible_ops__ = {}
     rendezvous = TCPStore(
         task.master.host,
         task.master.port,
