@@ -36,4 +36,4 @@ class Actions:
     events: tuple[Event, ...] = ()
     delete_job: bool = False
     requeue_after: float | None = None
-    """Seconds until time alone may change the decision."""
+    """Seconds until time alone may change the decision; that figures may be told again then is none of it."""

@@ -58,6 +58,7 @@ class Manager:
             self._find_pod,
             self._hear_agent,
             on_figures=self._hear_figures,
+            on_silence=self._miss_agent,
             count=metrics.asked,
             port=settings.agent_port,
         )
@@ -192,6 +193,8 @@ class Manager:
 
     async def _reconcile(self, key: Key) -> str:
         try:
+            if self.queue.is_patient(key):
+                await self._reconciler.refresh_figures(key)
             again = await self._reconciler.reconcile(key)
         except LeaseLostError:
             raise
@@ -211,9 +214,11 @@ class Manager:
             log.exception("reconciliation failed", extra=self._name(key))
             return "error"
         self.queue.forget(key)
-        if again is None:
+        if again.figures_after is not None:
+            self.queue.add_after(key, again.figures_after)
+        if again.after is None:
             return "success"
-        self.queue.add_after(key, again)
+        self.queue.add_after(key, again.after, first=True)
         return "requeue_after"
 
     async def _refresh(self, key: Key) -> None:
@@ -277,6 +282,10 @@ class Manager:
     def _hear_agent(self, pod: Pod) -> None:
         # News go before figures, of which there are many more where thousands of jobs train.
         self.queue.add(Key(pod.key.namespace, pod.job), first=True)
+
+    def _miss_agent(self, pod: Pod) -> None:
+        # From now on time may make a loss of it. Where thousands fall silent at once that is no news of any of them.
+        self.queue.add(Key(pod.key.namespace, pod.job))
 
     def _hear_figures(self, pod: Pod) -> None:
         job = Key(pod.key.namespace, pod.job)

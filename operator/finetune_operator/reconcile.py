@@ -91,6 +91,15 @@ class _Written(NamedTuple):
     """resourceVersion of our last write, where it told figures alone."""
 
 
+class Again(NamedTuple):
+    """When a job is looked at again although nothing is heard of it."""
+
+    after: float | None = None
+    """Seconds until time alone may change the decision; None: never."""
+    figures_after: float | None = None
+    """Seconds until figures that move may be told again; None: nobody knows of any."""
+
+
 class Reconciler:
     """Brings one job after the other forward."""
 
@@ -114,12 +123,12 @@ class Reconciler:
         self._listening_since: float | None = None
         self._written: dict[Key, _Written] = {}
 
-    async def reconcile(self, key: Key) -> float | None:
-        """One pass; returns in how many seconds the next is due at the latest."""
+    async def reconcile(self, key: Key) -> Again:
+        """One pass; returns when the next is due at the latest."""
         body = self._caches.jobs.get(key)
         if body is None:
             self._written.pop(key, None)
-            return None
+            return Again()
         if self._listening_since is None:
             self._listening_since = self._clock()
         snapshot = self._observe(key, body, self._listening_since)
@@ -129,9 +138,17 @@ class Reconciler:
             actions = decide(replace(snapshot, rejection=rejection), self._clock())
         figures_version = await self._write(snapshot, body, actions)
         self._settle(snapshot, actions, figures_version)
-        if rejection is None:
-            return actions.requeue_after
-        return min(REJECTED_AGAIN_SECONDS, actions.requeue_after or REJECTED_AGAIN_SECONDS)
+        after = actions.requeue_after
+        if rejection is not None:
+            after = min(REJECTED_AGAIN_SECONDS, after or REJECTED_AGAIN_SECONDS)
+        is_under_way = find_attempt(actions.status or snapshot.status) is not None
+        return Again(after, (self.wait_for_figures(key) or None) if is_under_way else None)
+
+    async def refresh_figures(self, key: Key) -> None:
+        """Ask for the figures of a job that may be written now: they shall be as new as the write that tells them."""
+        followers = [pod for pod in self._caches.pods.members(key) if pod.is_running and pod.attempt is not None]
+        if followers and self.wait_for_figures(key) == 0.0:
+            await self._caches.agents.refresh(min(followers, key=lambda pod: pod.node_index).key)
 
     def wait_for_figures(self, key: Key) -> float:
         """Seconds until figures alone may be written again; 0: now."""

@@ -87,7 +87,7 @@ class Answer:
     since: float
     """Seconds since 1970, when it was first heard in this phase."""
     heard: float
-    """Seconds since 1970, until when it is known to answer: now, as long as no question failed."""
+    """Seconds since 1970, until when it is known to answer; infinity as long as no question failed."""
     told: float = 0.0
     """Seconds since 1970, when these news were first heard."""
 

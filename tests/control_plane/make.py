@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -104,7 +105,7 @@ def make_progress(**facts: Any) -> Progress:
     )
 
 
-def make_answer(since: float = NOW, *, heard: float = NOW + 100_000, **facts: Any) -> Answer:
+def make_answer(since: float = NOW, *, heard: float = math.inf, **facts: Any) -> Answer:
     """What such an agent said, and goes on saying."""
     return Answer(make_progress(**facts), since, heard)
 

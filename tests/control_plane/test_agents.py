@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -31,6 +33,7 @@ class Talk:
         self.pod: Pod | None = LOCAL
         self.changes: list[Pod] = []
         self.moves: list[Pod] = []
+        self.silences: list[Pod] = []
         self.results: list[str] = []
         self.port = 0
         self.agents = Agents(self._find, self.changes.append)
@@ -50,7 +53,7 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking(interval: float = 0.01) -> AsyncIterator[Talk]:
+async def talking(interval: float = 0.01, fresh: float = 0.0) -> AsyncIterator[Talk]:
     talk = Talk()
 
     async def progress(request: web.Request) -> web.Response:
@@ -67,9 +70,11 @@ async def talking(interval: float = 0.01) -> AsyncIterator[Talk]:
         talk._find,
         talk.changes.append,
         on_figures=talk.moves.append,
+        on_silence=talk.silences.append,
         count=talk.results.append,
         port=talk.port,
         interval=interval,
+        fresh=fresh,
     )
     task = asyncio.create_task(talk.agents.run())
     try:
@@ -176,18 +181,19 @@ async def test_agent_answers_until_a_question_fails() -> None:
         await talk.until(lambda: len(talk.changes) == 1)
         first = talk.agents.get(LOCAL.key)
         assert first is not None
-
-        def is_later() -> bool:
-            later = talk.agents.get(LOCAL.key)
-            return later is not None and later.heard > first.heard
-
-        await talk.until(is_later)
+        assert first.heard == math.inf
         talk.answer = None
+        asked = time.time()
         talk.agents.ask(LOCAL.key)
         await talk.until(lambda: talk.results == ["answered", "silent"])
         silent = talk.agents.get(LOCAL.key)
         assert silent is not None
-        assert silent.heard <= first.heard
+        assert asked <= silent.heard <= time.time()
+        assert talk.silences == [LOCAL]
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: talk.results == ["answered", "silent", "silent"])
+        assert talk.agents.get(LOCAL.key) == silent
+        assert talk.silences == [LOCAL], "told once"
 
 
 async def test_news_are_dated_and_figures_are_none() -> None:
@@ -205,6 +211,54 @@ async def test_news_are_dated_and_figures_are_none() -> None:
         assert figures is not None
         assert news is not None
         assert first.told == figures.told < news.told
+
+
+async def test_agent_that_is_asked_out_of_turn_answers_before_anybody_goes_on() -> None:
+    async with talking(interval=3600) as talk:
+        talk.answer = make_progress(step=make_step(6)).to_json()
+        await talk.agents.refresh(LOCAL.key)
+        assert talk.asked == 0, "it was never heard: nobody waits for it"
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: talk.agents.get(LOCAL.key) is not None)
+        talk.answer = make_progress(step=make_step(7)).to_json()
+        await talk.agents.refresh(LOCAL.key)
+        answer = talk.agents.get(LOCAL.key)
+        assert answer is not None
+        assert (answer.progress.step.step, talk.moves, len(talk.changes)) == (7, [], 1)
+        talk.answer = make_progress(phase="Evaluating").to_json()
+        await talk.agents.refresh(LOCAL.key)
+        assert len(talk.changes) == 2
+
+
+async def test_agent_that_answered_just_now_is_not_asked_again() -> None:
+    async with talking(interval=3600, fresh=3600) as talk:
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: talk.agents.get(LOCAL.key) is not None)
+        await talk.agents.refresh(LOCAL.key)
+        assert talk.asked == 1
+
+
+async def test_agent_that_was_asked_out_of_turn_has_its_turn_later() -> None:
+    async with talking(interval=0.3) as talk:
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: talk.agents.get(LOCAL.key) is not None)
+        began = time.monotonic()
+        while time.monotonic() < began + 1.0:
+            asked = talk.asked
+            await talk.agents.refresh(LOCAL.key)
+            assert talk.asked == asked + 1, "nobody asks beside"
+            await asyncio.sleep(0.02)
+
+
+async def test_agent_that_is_silent_keeps_nobody_waiting() -> None:
+    async with talking(interval=3600) as talk:
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: talk.agents.get(LOCAL.key) is not None)
+        talk.answer = None
+        await talk.agents.refresh(LOCAL.key)
+        asked = talk.asked
+        await talk.agents.refresh(LOCAL.key)
+        assert (talk.asked, talk.results[-1]) == (asked, "silent")
 
 
 async def test_answer_is_dated_by_its_phase() -> None:

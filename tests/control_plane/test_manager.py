@@ -17,12 +17,12 @@ from finetune_operator.clients.cluster import JOBS, LEASES, PODS, Cluster
 from finetune_operator.errors import ForbiddenError, NotFoundError, UnavailableError
 from finetune_operator.manager import LEASE_NAME, Manager
 from finetune_operator.metrics import Metrics
-from finetune_operator.reconcile import Reconciler
+from finetune_operator.reconcile import Again, Reconciler
 from finetune_operator.settings import Settings
 from finetune_operator.snapshot import Key
 from tests.contract.make import make_data
 from tests.control_plane.faults import FakeCluster
-from tests.control_plane.make import UID
+from tests.control_plane.make import UID, make_running_pod
 
 
 def store_job(cluster: FakeCluster, name: str) -> dict[str, Any]:
@@ -117,7 +117,7 @@ async def test_start_waits_for_an_api_server_that_cannot_answer_yet(fault: Excep
 async def test_defect_in_one_job_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     reconcile = Reconciler.reconcile
 
-    async def reconcile_or_crash(self: Reconciler, key: Key) -> float | None:
+    async def reconcile_or_crash(self: Reconciler, key: Key) -> Again:
         if key.name == "bad":
             raise RuntimeError("a defect")
         return await reconcile(self, key)
@@ -168,7 +168,7 @@ async def test_wait_that_the_api_server_asks_for_is_kept(monkeypatch: pytest.Mon
     busy = UnavailableError("429")
     busy.retry_after = 7.0
 
-    async def reconcile(self: Reconciler, key: Key) -> float | None:
+    async def reconcile(self: Reconciler, key: Key) -> Again:
         raise busy
 
     monkeypatch.setattr(Reconciler, "reconcile", reconcile)
@@ -348,3 +348,33 @@ async def test_figures_wake_their_job_when_they_may_be_written(monkeypatch: pyte
         monkeypatch.setattr(manager.queue, "add_after", lambda key, seconds: planned.append((key, seconds)))
         manager._hear_figures(pod)
         assert planned == [(Key("ml", "a"), 7.0)]
+
+
+async def test_agent_that_falls_silent_wakes_its_job() -> None:
+    manager = make_manager(FakeCluster())
+    manager._miss_agent(make_running_pod())
+    assert await manager.queue.get() == Key("ml", "spam")
+
+
+async def test_figures_are_asked_for_before_a_pass_without_hurry_and_not_before_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+    cluster = FakeCluster()
+    manager = make_manager(cluster)
+
+    async def refresh(key: Key) -> None:
+        done.append("asked")
+
+    async def reconcile(key: Key) -> Again:
+        done.append("pass")
+        return Again()
+
+    monkeypatch.setattr(manager._reconciler, "refresh_figures", refresh)
+    monkeypatch.setattr(manager._reconciler, "reconcile", reconcile)
+    async with running(manager):
+        await until(lambda: bool(manager._workers))
+        manager.queue.add(Key("ml", "a"))
+        await until(lambda: done == ["asked", "pass"])
+        manager.queue.add(Key("ml", "a"), first=True)
+        await until(lambda: done == ["asked", "pass", "pass"])

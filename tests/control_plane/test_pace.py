@@ -31,12 +31,13 @@ def test_few_agents_are_asked_every_interval() -> None:
 def test_many_agents_share_what_their_group_is_allowed() -> None:
     pace = Pace()
     assert place(pace, "telling", 3_000) == 3_000 / REQUESTS_PER_SECOND["telling"]
-    assert place(pace, "training", 3_000) == 3_000 / REQUESTS_PER_SECOND["training"]
+    assert place(pace, "training", 1_000) == 1_000 / REQUESTS_PER_SECOND["training"]
     assert place(pace, "moving", 1) == INTERVAL_SECONDS
 
 
-def test_no_agent_is_left_alone_for_long() -> None:
-    assert place(Pace(), "training", 100_000) == LONGEST_SECONDS
+@pytest.mark.parametrize("group", ["telling", "training"])
+def test_no_agent_is_left_alone_for_long(group: Group) -> None:
+    assert place(Pace(), group, 100_000) == LONGEST_SECONDS[group]
 
 
 def test_agents_that_are_gone_or_changed_their_group_leave_room() -> None:

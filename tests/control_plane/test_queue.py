@@ -123,9 +123,26 @@ async def test_of_several_delays_the_earliest_counts() -> None:
     assert await take(queue) == "a"
 
 
+async def test_delay_without_hurry_does_not_stand_in_for_one_with() -> None:
+    queue: WorkQueue[str] = WorkQueue(patient=1)
+    queue.add("busy")
+    assert (await take(queue), queue.is_patient("busy")) == ("busy", True)
+    queue.add_after("a", 0)
+    queue.add_after("a", 0, first=True)
+    assert (await take(queue), queue.is_patient("a")) == ("a", False)
+
+
+async def test_error_of_a_key_is_mended_in_a_hurry() -> None:
+    queue: WorkQueue[str] = WorkQueue(patient=0)
+    queue.add("never taken")
+    queue.retry("a")
+    assert await take(queue) == "a"
+
+
 async def test_dropped_key_is_not_woken() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add_after("a", 0)
+    queue.add_after("a", 0, first=True)
     queue.drop("a")
     queue.drop("never seen")
     queue.add_after("b", 0)

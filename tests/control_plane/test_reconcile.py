@@ -26,7 +26,7 @@ from finetune_operator.plan.events import Event
 from finetune_operator.plan.numbers import INTERVAL_SECONDS
 from finetune_operator.plan.objects.defaults import NetworkAccess, TrainerDefaults
 from finetune_operator.plan.times import format_time
-from finetune_operator.reconcile import REJECTED_AGAIN_SECONDS, Caches, Reconciler
+from finetune_operator.reconcile import REJECTED_AGAIN_SECONDS, Again, Caches, Reconciler
 from finetune_operator.snapshot import Answer, Key, Pod
 from tests.contract.make import make_data
 from tests.control_plane.faults import FakeCluster
@@ -54,6 +54,10 @@ class Told(Agents):
         super().__init__(lambda key: None, lambda pod: None)
         self.answers: dict[Key, Answer] = {}
         self.asked: list[Key] = []
+        self.refreshed: list[Key] = []
+
+    async def refresh(self, key: Key) -> None:
+        self.refreshed.append(key)
 
     def get(self, key: Key) -> Answer | None:
         return self.answers.get(key)
@@ -108,7 +112,7 @@ class Room:
     def read_version(self) -> str:
         return str(self.cluster.objects["finetunejobs", KEY]["metadata"]["resourceVersion"])
 
-    async def reconcile(self) -> float | None:
+    async def reconcile(self) -> Again:
         return await self.reconciler.reconcile(KEY)
 
     def status(self) -> dict[str, Any]:
@@ -225,7 +229,7 @@ async def test_refused_pod_is_explained_and_tried_again_later() -> None:
     await room.reconcile()
     room = Room()
     room.cluster.failures = [ForbiddenError('exceeded quota: "small"')]
-    assert await room.reconcile() == REJECTED_AGAIN_SECONDS
+    assert (await room.reconcile()).after == REJECTED_AGAIN_SECONDS
     running = next(each for each in room.status()["conditions"] if each["type"] == "Running")
     assert running["message"] == 'The API server refused a pod: exceeded quota: "small"'
     assert room.heard.reasons == []
@@ -257,7 +261,7 @@ async def test_object_of_a_former_leader_is_adopted() -> None:
 async def test_strangers_object_of_our_name_is_named() -> None:
     room = Room()
     room.cluster.store(PODS, {"kind": "Pod", "metadata": {"name": "spam-0a1b2-0-0", "namespace": "ml"}})
-    assert await room.reconcile() == REJECTED_AGAIN_SECONDS
+    assert (await room.reconcile()).after == REJECTED_AGAIN_SECONDS
     running = next(each for each in room.status()["conditions"] if each["type"] == "Running")
     assert running["message"] == (
         "The API server refused a pod: spam-0a1b2-0-0 exists and is not this job's: delete it"
@@ -309,7 +313,7 @@ async def test_pod_that_does_not_go_is_taken_out_without_its_node() -> None:
 async def test_job_that_is_gone_is_nothing_to_do() -> None:
     room = Room()
     room.jobs.remove(KEY)
-    assert await room.reconcile() is None
+    assert await room.reconcile() == Again()
     assert room.cluster.calls == []
 
 
@@ -352,12 +356,34 @@ async def test_figures_wait_for_their_pace_and_then_for_nothing() -> None:
     room.now += 10
     assert room.reconciler.wait_for_figures(KEY) == 5.0
     room.say(told=NOW, step=make_step(7))
-    assert await room.reconcile() == 5.0
+    assert (await room.reconcile()).figures_after == 5.0
     room.now += 5
     writes = len(room.cluster.calls)
     assert room.reconciler.wait_for_figures(KEY) == 0.0
     await room.reconcile()
     assert room.cluster.calls[writes:] == ["merge finetunejobs/spam/status"]
+
+
+async def test_figures_are_asked_for_when_they_may_be_written() -> None:
+    room = Room()
+    await room.reconciler.refresh_figures(KEY)
+    await room.train()
+    room.now += INTERVAL_SECONDS - 1
+    await room.reconciler.refresh_figures(KEY)
+    assert room.agents.refreshed == [], "too early"
+    room.now += 1
+    await room.reconciler.refresh_figures(KEY)
+    assert room.agents.refreshed == [Key("ml", POD_0)]
+
+
+async def test_figures_that_were_written_are_looked_at_again_when_they_may_be() -> None:
+    room = Room()
+    await room.train()
+    room.now += INTERVAL_SECONDS
+    room.say(told=NOW, step=make_step(7))
+    assert (await room.reconcile()).figures_after == INTERVAL_SECONDS
+    room.now += INTERVAL_SECONDS
+    assert (await room.reconcile()).figures_after is None, "they stand still: nobody knows when they move"
 
 
 async def test_our_own_write_is_known_again_where_it_told_figures_alone() -> None:
@@ -381,7 +407,7 @@ async def test_job_whose_figures_stand_still_is_left_in_peace() -> None:
     room.now += INTERVAL_SECONDS
     writes = len(room.cluster.calls)
     room.say(told=NOW, step=make_step())
-    assert await room.reconcile() != INTERVAL_SECONDS
+    assert (await room.reconcile()).figures_after is None
     assert room.cluster.calls[writes:] == []
     room.jobs.remove(KEY)
     await room.reconcile()

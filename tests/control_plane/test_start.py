@@ -44,7 +44,11 @@ def said(caplog: pytest.LogCaptureFixture, level: str) -> list[str]:
     return [record.message for record in caplog.records if record.levelname == level]
 
 
-async def test_every_missing_right_is_a_line_until_it_is_granted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_every_missing_right_is_a_line_until_it_is_granted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Long enough that all are granted between two looks, and not in the middle of one.
+    monkeypatch.setattr(start_module, "RETRY_SECONDS", 0.2)
     caplog.set_level("INFO")
     cluster = FakeCluster()
     cluster.forbidden = {("create", "pods"), ("watch", "pods"), ("update", "leases")}

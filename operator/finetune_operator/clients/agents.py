@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import sys
 import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, cast
 
 import aiohttp
@@ -35,8 +37,12 @@ KEPT_SECONDS: Final = 4 * INTERVAL_SECONDS
 """A connection that is not used again for so long is closed."""
 SOON_SECONDS: Final = 1.5 * INTERVAL_SECONDS
 """A connection is kept where the next question is due by then: each costs some 20 kB, and a new one half a question."""
+DUE: Final = 0.8
+"""Share of the time between two questions: who answered less long ago, out of his turn, has his turn later."""
 COMPRESSION: Final = 1
 """Fastest."""
+REMEMBERED: Final = 64
+"""Answers at some 10 kB that are kept as they were read."""
 _MOVING: Final[Any] = {
     "at": True,
     "ranks": True,
@@ -67,7 +73,7 @@ class _Heard:
     told: float
     """When these news were first heard."""
     last: float
-    """When it last answered."""
+    """When it last answered; of a silent one, when it was first asked in vain."""
 
     def read_text(self) -> bytes:
         """The answer as it came."""
@@ -83,35 +89,51 @@ class Agents:
         on_news: Callable[[Pod], None],
         *,
         on_figures: Callable[[Pod], None] = lambda pod: None,
+        on_silence: Callable[[Pod], None] = lambda pod: None,
         count: Callable[[str], None] = lambda result: None,
         port: int = names.AGENT_PORT,
         interval: float = INTERVAL_SECONDS,
+        fresh: float = INTERVAL_SECONDS,
     ) -> None:
         """`find_pod` gives a pod that is to be asked, None where there is nothing to ask any more.
 
-        `on_news` is called when an agent says what may change the job, `on_figures` when only its figures moved;
-        `count` after each question, with `answered` or `silent`.
+        `on_news` is called when an agent says what may change the job, `on_figures` when only its figures moved,
+        `on_silence` when a question fails and the last one did not; `count` after each question, with `answered` or
+        `silent`. `interval` is between two questions, where there are few agents; for `fresh` seconds an answer is as
+        good as a new one.
         """
-        self._find_pod, self._on_news, self._on_figures, self._count = find_pod, on_news, on_figures, count
+        self._find_pod, self._count = find_pod, count
+        self._on_news, self._on_figures, self._on_silence = on_news, on_figures, on_silence
         self._port = port
-        self._pace = Pace(interval)
+        self._pace, self._fresh_seconds = Pace(interval), fresh
         self._queue: WorkQueue[Key] = WorkQueue()
         self._silent_queue: WorkQueue[Key] = WorkQueue()
         self._silent: set[Key] = set()
         """Agents whose last answer did not come; they wait for each other, and nobody waits for them."""
         self._heard: dict[Key, _Heard] = {}
+        self._session: aiohttp.ClientSession | None = None
 
     def ask(self, key: Key) -> None:
         """Ask this pod's agent at once, before those whose turn it is, and from then on again and again."""
         self._choose_queue(key).add(key, first=True)
 
+    async def refresh(self, key: Key) -> None:
+        """Ask this pod's agent and wait for it, unless it answered just now, is silent, or was never heard.
+
+        `on_figures` is not called: whoever waits looks for himself.
+        """
+        pod = self._find_pod(key)
+        is_old = self._fresh_seconds < self._measure_age(key) < math.inf
+        if self._session is not None and pod is not None and is_old and key not in self._silent:
+            await self._ask(self._session, pod, on_figures=lambda _: None)
+
     def get(self, key: Key) -> Answer | None:
-        """What the agent said last. As long as no question failed, that is what it says now."""
+        """What the agent said last. As long as no question failed, that is what it says now and goes on saying."""
         heard = self._heard.get(key)
         if heard is None:
             return None
-        last = heard.last if key in self._silent else time.time()
-        return Answer(Progress.from_json(heard.read_text()), heard.since, last, heard.told)
+        last = heard.last if key in self._silent else math.inf
+        return Answer(_read_text(heard.read_text()), heard.since, last, heard.told)
 
     def forget(self, key: Key) -> None:
         """The pod is gone."""
@@ -125,7 +147,12 @@ class Agents:
         """Ask for ever."""
         connector = aiohttp.TCPConnector(limit=2 * ASKERS, keepalive_timeout=KEPT_SECONDS)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session, asyncio.TaskGroup() as group:
+        jar = aiohttp.DummyCookieJar()
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            self._session = session
             for _ in range(ASKERS):
                 group.create_task(self._ask_forever(session, self._queue))
                 group.create_task(self._ask_forever(session, self._silent_queue))
@@ -138,14 +165,23 @@ class Agents:
             is_first = key not in self._heard
             try:
                 pod = self._find_pod(key)
-                if pod is not None:
-                    await self._ask(session, pod)
+                if pod is not None and not (queue.is_patient(key) and self._has_answered(key)):
+                    await self._ask(session, pod, on_figures=self._on_figures)
             except Exception:
                 # What one agent says must not end the round of the others.
                 log.exception("agent cannot be heard", extra={"namespace": key.namespace, "pod": key.name})
             finally:
                 self._plan(key, is_first=is_first)
                 queue.done(key)
+
+    def _has_answered(self, key: Key) -> bool:
+        """It was asked out of its turn not long ago (refresh)."""
+        return key not in self._silent and self._measure_age(key) < DUE * self._pace.find_seconds(key)
+
+    def _measure_age(self, key: Key) -> float:
+        """Seconds since its last answer."""
+        heard = self._heard.get(key)
+        return time.time() - heard.last if heard is not None else math.inf
 
     def _plan(self, key: Key, *, is_first: bool) -> None:
         """Ask again in a while; those that are asked for the first time together are spread over the round."""
@@ -156,12 +192,15 @@ class Agents:
         heard = self._heard.get(key)
         group = choose_group(pod, *heard.moment) if heard is not None and key not in self._silent else "moving"
         spread = random.uniform(0.1, 1.0) if is_first else random.uniform(0.9, 1.1)
-        self._choose_queue(key).add_after(key, self._pace.place(key, group) * spread)
+        seconds = self._pace.place(key, group) * spread
+        age = self._measure_age(key)
+        self._choose_queue(key).add_after(key, seconds - age if age < seconds else seconds)
 
-    async def _ask(self, session: aiohttp.ClientSession, pod: Pod) -> None:
+    async def _ask(self, session: aiohttp.ClientSession, pod: Pod, *, on_figures: Callable[[Pod], None]) -> None:
+        before, asked = self._heard.get(pod.key), time.time()
         try:
             # Of a first question it is not known how soon the second follows.
-            keep = pod.key in self._heard and self._pace.find_seconds(pod.key) < SOON_SECONDS
+            keep = before is not None and self._pace.find_seconds(pod.key) < SOON_SECONDS
             text = await fetch_answer(session, make_agent_url(pod.ip, self._port), keep=keep)
             before = self._heard.get(pod.key)
             progress = read_answer(text) if before is None or before.read_text() != text else None
@@ -170,8 +209,13 @@ class Agents:
                 "agent is silent",
                 extra={"namespace": pod.key.namespace, "job": pod.job, "pod": pod.key.name, "error": str(error)},
             )
-            self._silent.add(pod.key)
             self._count("silent")
+            if pod.key not in self._silent:
+                self._silent.add(pod.key)
+                if before is not None:
+                    # It was not asked since its last answer: that long it was not silent.
+                    before.last = asked
+                self._on_silence(pod)
             return
         self._silent.discard(pod.key)
         self._count("answered")
@@ -179,9 +223,9 @@ class Agents:
         if before is not None and progress is None:
             before.last = now
         elif progress is not None and _is_of(progress, pod):
-            self._take(pod, text, progress, now)
+            self._take(pod, text, progress, now, on_figures)
 
-    def _take(self, pod: Pod, text: bytes, progress: Progress, now: float) -> None:
+    def _take(self, pod: Pod, text: bytes, progress: Progress, now: float, on_figures: Callable[[Pod], None]) -> None:
         """Keep an answer that is not the last one, and tell what is new in it."""
         before = self._heard.get(pod.key)
         moment = (progress.attempt, cast("AgentPhase", sys.intern(progress.phase)))
@@ -195,7 +239,7 @@ class Agents:
         if is_news:
             self._on_news(pod)
         elif before is not None and before.figures != figures:
-            self._on_figures(pod)
+            on_figures(pod)
 
 
 async def fetch_answer(session: aiohttp.ClientSession, url: str, *, keep: bool = True) -> bytes:
@@ -212,9 +256,15 @@ async def fetch_answer(session: aiohttp.ClientSession, url: str, *, keep: bool =
 def read_answer(text: bytes) -> Progress:
     """An answer in the contract's words; AgentError where it is none."""
     try:
-        return Progress.from_json(text)
+        return _read_text(text)
     except ValidationError as error:
         raise AgentError(f"an agent did not answer as agreed: {error!r}") from error
+
+
+@lru_cache(REMEMBERED)
+def _read_text(text: bytes) -> Progress:
+    """What was heard just now is looked at by the job's pass in a moment."""
+    return Progress.from_json(text)
 
 
 def _is_of(progress: Progress, pod: Pod) -> bool:

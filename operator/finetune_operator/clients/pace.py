@@ -1,12 +1,14 @@
 """How often each agent is asked, so that thousands of them cost no more than a share of one core. Pure arithmetic.
 
-Agents whose job is about to change are asked most often, then those that tell a job's figures, then the others. None
-of this delays news: a pod with news fails its readiness probe, which has it asked at once.
+Agents whose job is about to change are asked most often, then those that tell a job's checkpoints and figures, then
+the others. None of this delays an attempt's or a job's end: a pod that has such news fails its readiness probe, which
+has it asked at once.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Final, Literal
 
 from finetune_contract import names
@@ -15,11 +17,11 @@ from finetune_operator.snapshot import Key, Pod
 
 INTERVAL_SECONDS: Final = 3.0
 """Between two questions to one agent, while there are few."""
-LONGEST_SECONDS: Final = 30.0
-"""No agent that merely trains is left alone for longer."""
 Group = Literal["moving", "telling", "training"]
-REQUESTS_PER_SECOND: Final[dict[Group, float]] = {"moving": 600.0, "telling": 400.0, "training": 100.0}
+REQUESTS_PER_SECOND: Final[dict[Group, float]] = {"moving": 600.0, "telling": 400.0, "training": 40.0}
 """What all agents of a group are asked together, at most."""
+LONGEST_SECONDS: Final[dict[Group, float]] = {"moving": math.inf, "telling": 20.0, "training": 30.0}
+"""No agent that answers is left alone for longer, however many there are."""
 _SETTLED: Final[frozenset[AgentPhase]] = frozenset({"Training", "Evaluating"})
 
 
@@ -41,8 +43,7 @@ class Pace:
     def find_seconds(self, key: Key) -> float:
         """Seconds between two questions to this agent."""
         group = self._groups.get(key, "moving")
-        seconds = max(self._interval, self._counts[group] / REQUESTS_PER_SECOND[group])
-        return min(seconds, LONGEST_SECONDS) if group == "training" else seconds
+        return max(self._interval, min(self._counts[group] / REQUESTS_PER_SECOND[group], LONGEST_SECONDS[group]))
 
     def forget(self, key: Key) -> None:
         """The agent is asked no more."""

@@ -48,7 +48,8 @@ class WorkQueue(Generic[K]):
         """Those of them that were in no hurry."""
         self._limit = patient
         self._failures: Counter[K] = Counter()
-        self._timers: dict[K, tuple[float, asyncio.TimerHandle]] = {}
+        self._timers: dict[tuple[K, bool], tuple[float, asyncio.TimerHandle]] = {}
+        """By key and lane: a wish without hurry must not stand in for one with."""
         self._wake = asyncio.Event()
         self._closed = False
         self._observer = observer
@@ -73,24 +74,27 @@ class WorkQueue(Generic[K]):
         if key not in self._processing:
             self._push(key)
 
-    def add_after(self, key: K, seconds: float) -> None:
-        """Have the key handled in so many seconds; of several such wishes the earliest counts."""
+    def add_after(self, key: K, seconds: float, *, first: bool = False) -> None:
+        """Have the key handled in so many seconds; of several such wishes for one lane the earliest counts."""
         due = asyncio.get_running_loop().time() + seconds
-        planned = self._timers.get(key)
+        planned = self._timers.get((key, first))
         if planned is not None:
             if planned[0] <= due:
                 return
             planned[1].cancel()
-        self._timers[key] = (due, asyncio.get_running_loop().call_at(due, self._fire, key))
+        self._timers[key, first] = (due, asyncio.get_running_loop().call_at(due, self._fire, key, first))
 
     def retry(self, key: K, at_least: float = 0.0) -> float:
-        """Have the key handled again after an error, later each time; returns in how many seconds."""
+        """Have the key handled again after an error, later each time; returns in how many seconds.
+
+        In a hurry: nobody knows any more for which lane the pass was that failed.
+        """
         ceiling = min(BACKOFF_FIRST_SECONDS * 2.0 ** min(self._failures[key], 20), BACKOFF_LAST_SECONDS)
         self._failures[key] += 1
         if self._observer is not None:
             self._observer.retried()
         seconds: float = max(at_least, ceiling * random.uniform(0.5, 1.0))
-        self.add_after(key, seconds)
+        self.add_after(key, seconds, first=True)
         return seconds
 
     def forget(self, key: K) -> None:
@@ -100,9 +104,10 @@ class WorkQueue(Generic[K]):
     def drop(self, key: K) -> None:
         """The thing behind the key is gone: no timer wakes it any more."""
         self.forget(key)
-        planned = self._timers.pop(key, None)
-        if planned is not None:
-            planned[1].cancel()
+        for first in (False, True):
+            planned = self._timers.pop((key, first), None)
+            if planned is not None:
+                planned[1].cancel()
 
     async def get(self) -> K | None:
         """The next key; the caller owns it until `done`. None: the queue is closed."""
@@ -120,6 +125,10 @@ class WorkQueue(Generic[K]):
         if self._observer is not None:
             self._observer.taken(len(self), time.monotonic() - added)
         return key
+
+    def is_patient(self, key: K) -> bool:
+        """Whether the key, which is worked on, was in no hurry."""
+        return key in self._patient
 
     def done(self, key: K) -> None:
         """Give the key back; if it was added in the meantime, it waits again."""
@@ -149,6 +158,6 @@ class WorkQueue(Generic[K]):
         if self._observer is not None:
             self._observer.added(len(self))
 
-    def _fire(self, key: K) -> None:
-        self._timers.pop(key, None)
-        self.add(key)
+    def _fire(self, key: K, first: bool) -> None:
+        self._timers.pop((key, first), None)
+        self.add(key, first=first)

@@ -5,6 +5,7 @@ Reads as the story; the rules of each step stand in a file of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -101,8 +102,7 @@ def _advance(snapshot: Snapshot, job: FineTuneJob, now: float) -> Actions:
     status = conclude(snapshot, course.status, course.hold, now)
     if course.verdict is not None:
         return _end(snapshot, status, course.verdict, now)
-    wait = wait_for_numbers(snapshot.status, now)
-    if status != snapshot.status or wait == 0.0:
+    if status != snapshot.status or wait_for_numbers(snapshot.status, now) == 0.0:
         status = refresh_numbers(status, hear_first_member(snapshot, status), job.spec, now)
     if course.hold is None:
         plan = plan_pods(snapshot, status, job.spec, resolved, now)
@@ -119,7 +119,6 @@ def _advance(snapshot: Snapshot, job: FineTuneJob, now: float) -> Actions:
         requeue_after=_soonest(
             _find_next([*_list_moments(snapshot, status, job, resolved, now), *plan.moments], now),
             next_news(snapshot, now),
-            _wait_for_figures(status, wait),
         ),
     )
 
@@ -178,13 +177,8 @@ def _list_moments(
     ]
 
 
-def _wait_for_figures(status: FineTuneJobStatus, wait: float) -> float | None:
-    """Figures that moved too early are looked at again; those that move later wake the job."""
-    return wait if wait > 0.0 and find_attempt(status) is not None else None
-
-
 def _find_next(moments: Iterable[float], now: float) -> float | None:
-    return min((moment - now for moment in moments if moment > now), default=None)
+    return min((moment - now for moment in moments if now < moment < math.inf), default=None)
 
 
 def _soonest(*seconds: float | None) -> float | None:
