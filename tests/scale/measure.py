@@ -115,19 +115,19 @@ class Run:
             while (await self.read_journal())["pods"]:
                 await asyncio.sleep(0.25)
 
-    async def speak(self, seconds: float) -> None:
-        """Have every job say a checkpoint, and one in ten fail, at moments that are spread over some time."""
+    async def speak(self, words_per_second: float) -> None:
+        """Have every job say a checkpoint, and one in ten fail, one after the other in an order of no meaning."""
         names = [f"job-{number:05}" for number in range(self.figures.jobs)]
         random.Random(5).shuffle(names)
         wishes = [("checkpoint", name) for name in names] + [("fail", name) for name in names[: len(names) // 10]]
         random.Random(6).shuffle(wishes)
-        await self._spread(wishes, seconds)
+        await self._spread(wishes, words_per_second)
 
-    async def finish(self, seconds: float) -> None:
-        """Have every job tell its outcome, spread over some time; one that is between two attempts does so later."""
+    async def finish(self, words_per_second: float) -> None:
+        """Have every job tell its outcome, one after the other; one that is between two attempts does so later."""
         left = [("finish", f"job-{number:05}") for number in range(self.figures.jobs)]
         while left:
-            left = await self._spread(left, seconds * len(left) / self.figures.jobs)
+            left = await self._spread(left, words_per_second)
             await asyncio.sleep(1.0)
 
     async def count_lags(self, since: float) -> None:
@@ -165,12 +165,12 @@ class Run:
         """What the stand-ins say of themselves."""
         return await self._ask_agents("/journal")
 
-    async def _spread(self, wishes: list[tuple[str, str]], seconds: float) -> list[tuple[str, str]]:
+    async def _spread(self, wishes: list[tuple[str, str]], words_per_second: float) -> list[tuple[str, str]]:
         """Have words said at even distances; returns those that nobody could say."""
         begun, unsaid = time.monotonic(), []
         for number, (what, name) in enumerate(wishes):
             self.tell("words said", number + 1, len(wishes))
-            await asyncio.sleep(max(0.0, begun + number * seconds / len(wishes) - time.monotonic()))
+            await asyncio.sleep(max(0.0, begun + number / words_per_second - time.monotonic()))
             answer = await self._ask_agents("/say", {"say": what, "jobs": [name]})
             unsaid += [(what, name)] if not answer["said"] else []
         return unsaid
@@ -243,7 +243,7 @@ async def measure_growth(jobs: int, nodes: int, tell: Tell = be_quiet) -> Figure
         return run.figures
 
 
-async def measure_lag(jobs: int, nodes: int, seconds: float, tell: Tell = be_quiet) -> Figures:
+async def measure_lag(jobs: int, nodes: int, words_per_second: float, tell: Tell = be_quiet) -> Figures:
     """Jobs that move: everything that they say, and when it is seen."""
     async with open_run(jobs, nodes, tell) as run:
         with run.world.run_operator("first") as operator:
@@ -252,9 +252,9 @@ async def measure_lag(jobs: int, nodes: int, seconds: float, tell: Tell = be_qui
             await run.settle()
             since = time.time()
             async with run.stage("words"):
-                await run.speak(seconds)
+                await run.speak(words_per_second)
                 await asyncio.sleep(40.0)
-                await run.finish(seconds)
+                await run.finish(words_per_second)
             await run.await_end()
             await run.count_lags(since)
             run.figures.asked = (await run.read_journal())["asked"]
