@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +98,15 @@ def test_other_replica_works_after_a_stop_and_after_a_kill(release: Release) -> 
         took = wait_for(lambda: release.list_writes(killed), "somebody writes", seconds=60)[0].begun - killed
         sighting.recovery_seconds, sighting.seen = took, "as expected"
         assert took < LEASE_SECONDS + RETRY_SECONDS
+    gone = Drill(
+        "leader killed for good",
+        "SIGKILL of its process whenever the kubelet starts it",
+        "the other writes within the lease's time",
+    )
+    with rehearse(gone) as sighting, ExitStack() as strikes:
+        sighting.recovery_seconds = time_takeover(release, lambda leader: strikes.enter_context(held_down(leader)))
+        sighting.seen = "as expected"
+        assert sighting.recovery_seconds < LEASE_SECONDS + RETRY_SECONDS
 
 
 def time_takeover(release: Release, strike: Callable[[str], object]) -> float:
@@ -108,6 +118,26 @@ def time_takeover(release: Release, strike: Callable[[str], object]) -> float:
     first = release.await_writes_by_another(leader, struck)
     assert first.begun > max(each.ended for each in release.list_writes() if leader in each.agent)
     return first.begun - struck
+
+
+@contextmanager
+def held_down(pod: str) -> Iterator[None]:
+    """Kill the pod's process, and each that takes its place."""
+    kill_process(pod)
+    rise = threading.Event()
+
+    def strike() -> None:
+        while not rise.wait(0.2):
+            with suppress(AssertionError):
+                kill_process(pod)
+
+    striker = threading.Thread(target=strike)
+    striker.start()
+    try:
+        yield
+    finally:
+        rise.set()
+        striker.join()
 
 
 def kill_process(pod: str) -> None:
