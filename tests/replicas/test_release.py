@@ -52,6 +52,11 @@ class Ground:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def find_leaders_host(self) -> str:
+        """Node of the replica that holds the lease."""
+        leader = self.kubectl("get", "lease", "finetune-operator", "-o", "jsonpath={.spec.holderIdentity}")
+        return self.kubectl("get", "pod", leader, "-o", "jsonpath={.spec.nodeName}")
+
     def list_hosts(self) -> list[str]:
         """Nodes of the replicas that are there to stay."""
         template = '{range .items[*]}{.metadata.deletionTimestamp}{"@"}{.spec.nodeName}{" "}{end}'
@@ -102,16 +107,17 @@ def test_no_job_notices_that_the_release_is_rolled_out(ground: Ground) -> None:
 def test_nodes_of_the_release_are_drained_one_after_the_other(ground: Ground) -> None:
     drill = Drill(
         "nodes of both replicas drained",
-        "kubectl drain of one node, and of the other before the first replica is back",
-        "the second eviction is refused by the PodDisruptionBudget until then; no job notices",
+        "kubectl drain of the leader's node, then of the other, which both stand on by then",
+        "the PodDisruptionBudget lets one of the two go; no job notices",
     )
     with rehearse(drill) as sighting:
         wait_for(lambda: len(set(ground.list_hosts())) == 2, "the replicas stand on two nodes", seconds=60)
-        first, second = ground.list_hosts()
+        first = ground.find_leaders_host()
+        (second,) = set(ground.list_hosts()) - {first}
         before, begun = ground.look(), time.time()
         try:
             drain(ground, first)
-            # Its replacement finds no other node than the second's; so does that one's none at all.
+            # Its replacement finds no other node than the second, and a replacement of one of those none at all.
             wait_for(lambda: ground.list_hosts() == [second, second], "the replica has moved", seconds=60)
             ground.kubectl("rollout", "status", "deployment", "--timeout=180s")
             ground.kubectl("cordon", second)
@@ -153,6 +159,7 @@ def assert_nothing_was_noticed(ground: Ground, before: dict[str, Sight], begun: 
     assert find_overlaps(writes) == []
     assert {each.resource for each in writes} == {"finetunejobs/status"}
     gap, writers = find_longest_gap(writes), {each.agent for each in writes}
+    assert len(writers) > 1, "the one who led was struck"
     sighting.recovery_seconds = gap
     sighting.seen = f"{len(writes)} statuses and nothing else by {len(writers)} replicas; none older than {gap:.1f} s"
     assert gap < OLD_SECONDS
