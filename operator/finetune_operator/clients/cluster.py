@@ -148,16 +148,25 @@ class Cluster:
     async def list_pages(
         self, resource: Resource, namespace: str | None, *, selector: str = "", limit: int = PAGE
     ) -> AsyncIterator[Page]:
-        """All objects, page by page: thousands at once take hundreds of megabytes; GoneError where it took too long."""
-        token = ""
-        while True:
-            page = await self.list_page(resource, namespace, selector=selector, token=token, limit=limit)
-            token = page.token
-            yield page
-            # Not two of them at a time.
-            del page
-            if not token:
-                return
+        """All objects, page by page: thousands at once take hundreds of megabytes; GoneError where it took too long.
+
+        While one page is looked at the API server makes the next.
+        """
+
+        def ask(token: str) -> asyncio.Task[Page]:
+            return asyncio.create_task(self.list_page(resource, namespace, selector=selector, token=token, limit=limit))
+
+        upcoming: asyncio.Task[Page] | None = ask("")
+        try:
+            while upcoming is not None:
+                page = await upcoming
+                upcoming = ask(page.token) if page.token else None
+                yield page
+                # Not three of them at a time.
+                del page
+        finally:
+            if upcoming is not None:
+                upcoming.cancel()
 
     async def list_metadata(self, resource: Resource, namespace: str | None) -> Page:
         """All objects without spec and status, as one page: who exists, in which version."""
