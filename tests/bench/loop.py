@@ -6,19 +6,17 @@ what a loop's own threads still do after its step belongs to it: the machine may
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from threading import Thread
 from typing import Any
 
 from tests.bench.row import Row
 from tests.data import models
+from tests.trainer.assembled import assemble_alone, leave
 from tests.trainer.make import make_prepared, make_run, make_tasks
 from tests.trainer.pool import call_in_worker
 
@@ -45,9 +43,6 @@ def measure() -> Row:
 
 def _take_turns(connection: Connection, model: str) -> None:
     """In a process of its own: both loops, step by step."""
-    from finetune_trainer.worker.assemble import assemble
-    from finetune_trainer.worker.link import AgentLink
-    from finetune_trainer.worker.ranks import join
     from finetune_trainer.worker.train import iterate_steps
 
     with tempfile.TemporaryDirectory() as folder:
@@ -56,9 +51,7 @@ def _take_turns(connection: Connection, model: str) -> None:
             epochs=None, max_steps=STEPS, batch_size=BATCH_SIZE, micro_batch_size=BATCH_SIZE, evaluate_every_epochs=1e4
         )
         (task,) = make_tasks(run, Path(model), data, Path(folder))
-        near, far = Pipe()
-        Thread(target=_drain, args=(near,), daemon=True).start()
-        assembled = assemble(task, join(task), AgentLink(far, 0))
+        assembled = assemble_alone(task)
         bare_step = _make_bare_loop(assembled)
         ours_step = iterate_steps(assembled)
         ours, bare = [], []
@@ -66,8 +59,7 @@ def _take_turns(connection: Connection, model: str) -> None:
         for number in range(1, STEPS):
             ours.append(_measure(lambda: next(ours_step)))
             bare.append(_measure(lambda number=number: bare_step(number)))  # type: ignore[misc]
-        connection.send((ours, bare))
-    os._exit(0)
+    leave(connection, (ours, bare))
 
 
 def _make_bare_loop(run: Any) -> Callable[[int], None]:
@@ -110,8 +102,3 @@ def _measure(step: Callable[[], object]) -> float:
         if now - busy < IDLE_SECONDS / 10:
             return now - began
         busy = now
-
-
-def _drain(connection: Connection) -> None:
-    while True:
-        connection.recv_bytes()

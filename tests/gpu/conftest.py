@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
 from tests.gpu import make
-from tests.trainer.conftest import Folders
-from tests.trainer.make import make_model_folder, make_prepared
+from tests.trainer.conftest import chat_model, classifier
+
+__all__ = ["chat_model", "classifier"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,20 +21,3 @@ def _gpu() -> None:
 
     if make.DEVICE == "cuda" and not torch.cuda.is_available():
         pytest.fail("these tests need an NVIDIA GPU, and torch sees none here")
-
-
-def _make_folders(root: Path, task: str, dropout: float) -> Folders:
-    model = make_model_folder(root / "model", task, dropout)
-    return Folders(model, make_prepared(root / "data", model, task))
-
-
-@pytest.fixture(scope="session")
-def classifier(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    """Return a tiny BERT with dropout."""
-    return _make_folders(tmp_path_factory.mktemp("classifier"), "text-classification", dropout=0.1)
-
-
-@pytest.fixture(scope="session")
-def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    """Return a tiny Llama with a chat template and dropout."""
-    return _make_folders(tmp_path_factory.mktemp("chat"), "text-generation", dropout=0.1)

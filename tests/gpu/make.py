@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from collections.abc import Mapping
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from finetune_contract.run import RunConfig
+from tests.trainer.assembled import assemble_alone
 from tests.trainer.conftest import Folders
 from tests.trainer.make import make_run, make_tasks
 
@@ -47,26 +43,7 @@ def make_gpu_run(
     return make_run(task, spec, **{"device": DEVICE, "precision": "bf16", **resolved})
 
 
-@contextmanager
-def assembled(run: RunConfig, folders: Folders, work_dir: Path, **task_changes: Any) -> Iterator[Run]:
-    """A run put together in this process, whose agent listens and says nothing. The process is of no use afterwards."""
-    from finetune_trainer.worker.assemble import assemble
-    from finetune_trainer.worker.link import AgentLink
-    from finetune_trainer.worker.ranks import join
-
+def assemble_gpu_run(run: RunConfig, folders: Folders, work_dir: Path, **task_changes: Any) -> Run:
+    """A run put together in this process."""
     (task,) = make_tasks(run, folders.model, folders.data, work_dir, **task_changes)
-    Path(task.attempt_dir).mkdir(parents=True, exist_ok=True)
-    near, far = Pipe()
-    Thread(target=_drain, args=(near,), daemon=True).start()
-    yield assemble(task, join(task), AgentLink(far, 0))
-
-
-def leave(connection: Connection, answer: object) -> None:
-    """End this process with an answer, without tearing down what DeepSpeed has set up."""
-    connection.send(answer)
-    os._exit(0)
-
-
-def _drain(connection: Connection) -> None:
-    while True:
-        connection.recv_bytes()
+    return assemble_alone(task)

@@ -26,7 +26,8 @@ from typing import Any
 from finetune_contract.progress import DataPart, DataSummary
 from finetune_contract.run import RunConfig
 from finetune_trainer.data.prepared import PreparedData
-from tests.gpu.make import DEVICE, assembled, leave, make_gpu_run
+from tests.gpu.make import DEVICE, assemble_gpu_run, make_gpu_run
+from tests.trainer.assembled import leave
 from tests.trainer.conftest import Folders
 from tests.trainer.make import make_tokenizer
 from tests.trainer.pool import call_in_worker
@@ -141,18 +142,18 @@ def _take_turns(connection: Connection, run_json: str, folders: Folders, work: d
     where = Work(**work)
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(dir=MEMORY) as memory:
         room = {"memory_dir": memory, "memory_bytes": MEMORY_BYTES}
-        with assembled(RunConfig.from_json(run_json), folders, Path(folder), **room) as run:
-            ours = iterate_steps(run)
-            _advance(ours, WARM_UP_STEPS)
-            peak = measure_peak(run.ranks.device).gpu
-            bare = _make_bare_loop(run)
-            _advance(bare, WARM_UP_STEPS)
-            seconds: dict[str, list[float]] = {"ours": [], "bare": []}
-            for _ in range(where.blocks):
-                for name, loop in (("ours", ours), ("bare", bare)):
-                    seconds[name].append(_measure(lambda loop=loop: _advance(loop, where.block)) / where.block)
-            flops_per_token = run.meter._flops_per_token
-            size, saves = _measure_saves(run, ours)
+        run = assemble_gpu_run(RunConfig.from_json(run_json), folders, Path(folder), **room)
+        ours = iterate_steps(run)
+        _advance(ours, WARM_UP_STEPS)
+        peak = measure_peak(run.ranks.device).gpu
+        bare = _make_bare_loop(run)
+        _advance(bare, WARM_UP_STEPS)
+        seconds: dict[str, list[float]] = {"ours": [], "bare": []}
+        for _ in range(where.blocks):
+            for name, loop in (("ours", ours), ("bare", bare)):
+                seconds[name].append(_measure(lambda loop=loop: _advance(loop, where.block)) / where.block)
+        flops_per_token = run.meter._flops_per_token
+        size, saves = _measure_saves(run, ours)
     tokens = where.rows * where.tokens
     step = median(seconds["ours"])
     answer = {

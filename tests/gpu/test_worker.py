@@ -9,7 +9,8 @@ import pytest
 
 from finetune_contract.run import RunConfig
 from finetune_trainer.messages import Logged
-from tests.gpu.make import CASES, DEVICE, Case, assembled, leave, make_gpu_run, name_case
+from tests.gpu.make import CASES, DEVICE, Case, assemble_gpu_run, make_gpu_run, name_case
+from tests.trainer.assembled import leave
 from tests.trainer.conftest import Folders
 from tests.trainer.make import make_tasks
 from tests.trainer.pool import call_in_worker, run_attempt
@@ -34,21 +35,21 @@ def describe(connection: Connection, run_json: str, folders: Folders, work_dir: 
 
     from finetune_trainer.worker.train import iterate_steps
 
-    with assembled(RunConfig.from_json(run_json), folders, work_dir) as run:
-        steps = iterate_steps(run)
-        next(steps), next(steps)
-        optimizer = run.engine.optimizer
-        while hasattr(optimizer, "optimizer"):
-            optimizer = optimizer.optimizer
-        states = [tensor for state in optimizer.state.values() for tensor in state.values() if tensor.numel() > 1]
-        weights = list(run.engine.module.parameters())
-        facts = {
-            "groups": (dist.get_backend(), dist.get_backend(run.ranks.control)),
-            "optimizer": type(optimizer).__name__,
-            "fused": bool(optimizer.param_groups[0].get("fused")),
-            "weights": {str(weight.dtype) for weight in weights},
-            "moments": {(str(tensor.dtype), tensor.device.type) for tensor in states},
-        }
+    run = assemble_gpu_run(RunConfig.from_json(run_json), folders, work_dir)
+    steps = iterate_steps(run)
+    next(steps), next(steps)
+    optimizer = run.engine.optimizer
+    while hasattr(optimizer, "optimizer"):
+        optimizer = optimizer.optimizer
+    states = [tensor for state in optimizer.state.values() for tensor in state.values() if tensor.numel() > 1]
+    weights = list(run.engine.module.parameters())
+    facts = {
+        "groups": (dist.get_backend(), dist.get_backend(run.ranks.control)),
+        "optimizer": type(optimizer).__name__,
+        "fused": bool(optimizer.param_groups[0].get("fused")),
+        "weights": {str(weight.dtype) for weight in weights},
+        "moments": {(str(tensor.dtype), tensor.device.type) for tensor in states},
+    }
     leave(connection, facts)
 
 
@@ -86,17 +87,17 @@ def measure(connection: Connection, run_json: str, folders: Folders, work_dir: P
 
     from finetune_trainer.worker.train import iterate_steps
 
-    with assembled(RunConfig.from_json(run_json), folders, work_dir) as run:
-        steps = iterate_steps(run)
-        for _ in range(30):
-            next(steps)
-        torch.cuda.synchronize()
-        began = time.perf_counter()
-        for _ in range(50):
-            next(steps)
-        torch.cuda.synchronize()
-        seconds = (time.perf_counter() - began) / 50
-        message = run.meter.report(run.state.step, None, 0.0)
+    run = assemble_gpu_run(RunConfig.from_json(run_json), folders, work_dir)
+    steps = iterate_steps(run)
+    for _ in range(30):
+        next(steps)
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    for _ in range(50):
+        next(steps)
+    torch.cuda.synchronize()
+    seconds = (time.perf_counter() - began) / 50
+    message = run.meter.report(run.state.step, None, 0.0)
     leave(connection, (seconds, message.progress.step_seconds, message.progress.tokens_per_second))
 
 

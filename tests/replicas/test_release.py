@@ -18,12 +18,11 @@ from tests.contract.server import Server, connect
 from tests.drills.table import Drill, Sighting, rehearse
 from tests.ground import cluster as real_cluster
 from tests.ground import images as built_images
-from tests.ground.audit import find_overlaps, read_writes
+from tests.ground.audit import Write, read_writes
 from tests.ground.cache import REPOSITORY
 from tests.ground.layout import current_layout
 from tests.replicas.played import make_played_job, play_nodes
-from tests.replicas.steadiness import Sight, look, read_steps
-from tests.replicas.test_rolling_update import OLD_SECONDS, find_longest_gap
+from tests.replicas.steadiness import Sight, assert_nothing_was_noticed, await_training, look
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.drill]
@@ -45,6 +44,15 @@ class Ground:
     def look(self) -> dict[str, Sight]:
         """The jobs as they are now."""
         return look(self.server, self.jobs)
+
+    def assert_nothing_was_noticed(self, before: dict[str, Sight], begun: float, sighting: Sighting) -> None:
+        """No job notices, although the one who led was struck."""
+
+        def list_writes() -> list[Write]:
+            return read_writes(AUDIT, agent=names.MANAGED_BY, namespace=TEAM, since=begun)
+
+        writers = assert_nothing_was_noticed(self.server, before, begun, list_writes, sighting)
+        assert len(writers) > 1, "the one who led was struck"
 
     def kubectl(self, *arguments: str) -> str:
         """Run kubectl in the release's namespace."""
@@ -82,7 +90,7 @@ def ground(cluster: Path, images: dict[str, str]) -> Iterator[Ground]:
                 path = f"/apis/{names.API_VERSION}/namespaces/{TEAM}/{names.PLURAL}"
                 answer = server.request("POST", path, make_played_job(name, TEAM, "move"))
                 assert answer.accepted, answer.message
-            wait_for(lambda: _all_run(ground), "all jobs train", seconds=300, interval=2.0)
+            await_training(server, ground.jobs)
             yield ground
             release.kubectl("delete", "ftj", "--all", f"--namespace={TEAM}", "--wait=true")
             release.kubectl("delete", "pods", "--all", f"--namespace={TEAM}", "--force", "--grace-period=0")
@@ -101,7 +109,7 @@ def test_no_job_notices_that_the_release_is_rolled_out(ground: Ground) -> None:
         before, begun = ground.look(), time.time()
         ground.kubectl("rollout", "restart", "deployment")
         ground.kubectl("rollout", "status", "deployment", "--timeout=180s")
-        assert_nothing_was_noticed(ground, before, begun, sighting)
+        ground.assert_nothing_was_noticed(before, begun, sighting)
 
 
 def test_nodes_of_the_release_are_drained_one_after_the_other(ground: Ground) -> None:
@@ -128,7 +136,7 @@ def test_nodes_of_the_release_are_drained_one_after_the_other(ground: Ground) ->
             ground.kubectl("uncordon", first)
             ground.kubectl("uncordon", second)
         ground.kubectl("rollout", "status", "deployment", "--timeout=180s")
-        assert_nothing_was_noticed(ground, before, begun, sighting)
+        ground.assert_nothing_was_noticed(before, begun, sighting)
 
 
 def drain(ground: Ground, node: str) -> None:
@@ -140,31 +148,3 @@ def drain(ground: Ground, node: str) -> None:
 def drain_command(node: str) -> tuple[str, ...]:
     """Of our replicas only."""
     return ("drain", node, f"--pod-selector={SELECTOR}", "--delete-emptydir-data", "--ignore-daemonsets")
-
-
-def assert_nothing_was_noticed(ground: Ground, before: dict[str, Sight], begun: float, sighting: Sighting) -> None:
-    """A round of statuses later every job is what it was, and one replica wrote at a time."""
-    ended, steps = time.time(), read_steps(ground.server)
-
-    def have_moved() -> bool:
-        now = read_steps(ground.server)
-        return all(now[name] > steps[name] for name in ground.jobs)
-
-    wait_for(have_moved, "every status goes on", seconds=120, interval=2.0)
-    wait_for(lambda: time.time() > ended + 20, "a round of statuses after it", seconds=60)
-    after = ground.look()
-    assert [name for name in ground.jobs if after[name] != before[name]] == []
-    found = read_writes(AUDIT, agent=names.MANAGED_BY, namespace=TEAM, since=begun)
-    writes = [each for each in found if each.resource != "leases"]
-    assert find_overlaps(writes) == []
-    assert {each.resource for each in writes} == {"finetunejobs/status"}
-    gap, writers = find_longest_gap(writes), {each.agent for each in writes}
-    assert len(writers) > 1, "the one who led was struck"
-    sighting.recovery_seconds = gap
-    sighting.seen = f"{len(writes)} statuses and nothing else by {len(writers)} replicas; none older than {gap:.1f} s"
-    assert gap < OLD_SECONDS
-
-
-def _all_run(ground: Ground) -> bool:
-    seen = ground.look()
-    return len(seen) == JOBS and all(each.phase == "Running" for each in seen.values())
