@@ -154,13 +154,20 @@ def test_a_stop_of_ranks_that_stand_still_ends_with_the_last_complete_checkpoint
     put_prepared(Store.open(run.job_uri), tmp_path, {"rank": 1, "step": 8, "how": "halt"})
     with AgentProcess(tmp_path / "node-0", run) as agent:
         agent.annotate(make_attempt(1))
-        agent.wait_for_step(7)
+        wait_for(lambda: _stand_at(agent.try_progress(), step=7, saved=5), "both ranks in step 8", seconds=60)
         agent.stop()
         stopped = agent.wait_for_news()
         assert (stopped.phase, [record.step for record in stopped.checkpoints]) == ("Stopped", [5])
         assert [warning for warning in stopped.warnings if "did not agree on a step" in warning]
         agent.annotate(make_attempt(2))
         assert agent.wait_for_news(attempt=2).resumed_from == 5
+
+
+def _stand_at(progress: Progress | None, *, step: int, saved: int) -> bool:
+    if progress is None:
+        return False
+    is_saved = [record.step for record in progress.checkpoints] == [saved]
+    return is_saved and [rank.step for rank in progress.ranks] == [step, step]
 
 
 def _finish_on_a_new_pod(tmp_path: Path, run: RunConfig) -> Progress:

@@ -87,10 +87,12 @@ class _Worker:
         print("credentials seen:", sorted(name for name in os.environ if name.startswith("AWS_")))
         state = self._resume()
         self._misbehave(0)
-        last = self.task.run.resolved.max_steps or 20
+        saved, last = state.step, self.task.run.resolved.max_steps or 20
         while state.step < last:
             if self._stop.is_set():
-                self._save(state, {})
+                # As the real one: what is saved is not saved again, and keeps its evaluation.
+                if state.step > saved:
+                    self._save(state, {})
                 raise StoppedError("stopped")
             state = State(step=state.step + 1, samples=state.samples + 8)
             self._marker.enter("forward", state.step)
@@ -100,6 +102,7 @@ class _Worker:
             self._tell(state, last)
             if state.step % EVALUATE_EVERY == 0 or state.step == last:
                 self._save(state, {"f1": state.step / (last + 1)})
+                saved = state.step
         self._finalize(last)
 
     def _resume(self) -> State:
