@@ -271,4 +271,6 @@ class Progress(Document):
     warnings: Annotated[tuple[LongText, ...], Field(max_length=50)] = ()
     """What a user should know although it stops nothing (skipped rows, a slow bucket)."""
     outcome: Outcome | None = None
+    quiet_until: Unix | None = None
+    """Until then nothing is expected to happen but steps: no evaluation, checkpoint or end. Absent: it is not known."""
     at: Unix = 0.0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from finetune_contract.progress import Outcome, RankHeartbeat, StepProgress
+from finetune_contract.progress import CheckpointRecord, Outcome, RankHeartbeat, StepProgress
 from finetune_trainer.agent.progress import Board
 from finetune_trainer.errors import DataError, NumericError
-from finetune_trainer.messages import Evaluated, Heartbeat, Logged, Resumed, Warned, WorkerPhase
+from finetune_trainer.messages import Evaluated, Heartbeat, Logged, Resumed, SnapshotReady, Warned, WorkerPhase
 from tests.agent.make import make_attempt
 
 
@@ -17,13 +17,14 @@ def _beat(rank: int, phase: WorkerPhase, step: int) -> Heartbeat:
     return Heartbeat(rank=rank, phase=phase, step=step, at=5.0)
 
 
-def _log(step: int) -> Logged:
+def _log(step: int, quiet_until: float | None = None) -> Logged:
     return Logged(
         progress=StepProgress(step=step, total_steps=20, loss=0.5),
         tokens_total=100,
         samples_total=10,
         data_wait_seconds=0.0,
         save_stall_seconds=0.0,
+        quiet_until=quiet_until,
     )
 
 
@@ -49,6 +50,29 @@ def test_messages_of_workers_become_progress() -> None:
     )
     assert progress.metrics == {"f1": 0.8}
     assert progress.warnings == ("step-20: damaged", "the bucket is slow")
+
+
+def test_nothing_but_steps_is_expected_until_what_the_worker_foresaw() -> None:
+    board = _make_board()
+    board.begin(make_attempt(1))
+    assert board.snapshot().quiet_until is None
+    board.receive(_beat(0, "training", 4))
+    board.receive(_log(4, quiet_until=60.0))
+    assert board.snapshot().quiet_until == 60.0
+    board.receive(_beat(0, "evaluating", 5))
+    assert board.snapshot().quiet_until is None
+
+
+def test_checkpoint_on_its_way_to_the_store_is_expected_any_moment() -> None:
+    board = _make_board()
+    board.begin(make_attempt(1))
+    board.receive(_beat(0, "training", 5))
+    board.receive(_log(5, quiet_until=60.0))
+    board.receive(SnapshotReady(rank=0, step=5, folder="slot-0", files=()))
+    assert board.snapshot().quiet_until is None
+    record = CheckpointRecord(step=5, attempt=1, state="Verified", uri="s3://b/step-5", digest="sha256:5")
+    board.set_ledger((record,), None)
+    assert board.snapshot().quiet_until == 60.0
 
 
 def test_a_node_without_rank_0_knows_its_step_by_heartbeats() -> None:

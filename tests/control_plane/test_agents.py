@@ -17,9 +17,10 @@ from finetune_contract import names
 from finetune_contract.progress import PreparationProgress, RankHeartbeat
 from finetune_operator.clients import agents
 from finetune_operator.clients.agents import ASKERS, Agents, fetch_answer, make_agent_url
+from finetune_operator.clients.pace import REQUESTS_PER_SECOND
 from finetune_operator.errors import AgentError
 from finetune_operator.snapshot import Key, Pod
-from tests.control_plane.make import NOW, make_progress, make_running_pod, make_step
+from tests.control_plane.make import NOW, make_member, make_progress, make_running_pod, make_step
 
 LOCAL = replace(make_running_pod(), ip="127.0.0.1")
 
@@ -248,6 +249,33 @@ async def test_agent_that_was_asked_out_of_turn_has_its_turn_later() -> None:
             await talk.agents.refresh(LOCAL.key)
             assert talk.asked == asked + 1, "nobody asks beside"
             await asyncio.sleep(0.02)
+
+
+async def test_agent_that_foresees_something_is_asked_when_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(REQUESTS_PER_SECOND, "training", 1e-6)
+    async with talking() as talk:
+        talk.pod = replace(make_member(), ip=LOCAL.ip)
+        talk.answer = make_progress(at=NOW, quiet_until=NOW + 1.0).to_json()
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: talk.asked == 1)
+        began = time.monotonic()
+        await talk.until(lambda: talk.asked == 2)
+        assert time.monotonic() - began > 0.5
+
+
+async def test_agent_that_changes_its_mind_out_of_turn_is_asked_when_it_says_now(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(REQUESTS_PER_SECOND, "training", 1e-6)
+    async with talking() as talk:
+        talk.pod = replace(make_member(), ip=LOCAL.ip)
+        talk.answer = make_progress(at=NOW, quiet_until=NOW + 3600.0).to_json()
+        talk.agents.ask(LOCAL.key)
+        await talk.until(lambda: talk.agents.get(LOCAL.key) is not None)
+        talk.answer = make_progress(at=NOW, quiet_until=NOW + 0.1).to_json()
+        await talk.agents.refresh(LOCAL.key)
+        await talk.until(lambda: talk.asked >= 4)
+        assert not talk.moves, "when something is expected is no figure"
 
 
 async def test_agent_that_is_silent_keeps_nobody_waiting() -> None:

@@ -68,6 +68,11 @@ def test_agent_that_merely_trains_can_wait(pod: Pod, group: Group) -> None:
     assert choose_group(pod, 1, "Training") == group
 
 
+def test_first_node_that_will_be_quiet_for_a_while_merely_trains() -> None:
+    assert choose_group(make_member(), 1, "Training", is_quiet=True) == "training"
+    assert choose_group(make_member(ready=False), 1, "Training", is_quiet=True) == "moving"
+
+
 @pytest.mark.parametrize("phase", ["Starting", "Finalizing", "Failed", "Finished", "Stopped"])
 def test_agent_whose_phase_is_about_to_end_is_asked_often(phase: AgentPhase) -> None:
     assert choose_group(make_member(1), 1, phase) == "moving"

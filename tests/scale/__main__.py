@@ -17,6 +17,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Coroutine
 from dataclasses import asdict
 from typing import Any
 
@@ -46,24 +47,38 @@ def main() -> int:
     options = parser.parse_args()
     promises: list[Promise] = []
     runs: list[Figures] = []
+    growth: list[Figures] = []
+    failures: list[str] = []
+
+    def take(what: str, measurement: Coroutine[Any, Any, Figures]) -> list[Figures]:
+        """What was measured is kept, whatever becomes of the rest."""
+        try:
+            runs.append(asyncio.run(measurement))
+        except AssertionError as error:
+            failures.append(f"{what}: {error}")
+            return []
+        _write(promises, runs)
+        return runs[-1:]
+
     with _show_progress() as progress:
         if "rate" in options.parts:
-            runs.append(asyncio.run(measure_rate(options.rate_jobs, LAG_NODES, _make_tell(progress, "rate"))))
-            promises += judge_rate(runs[-1])
-        growth = []
+            for run in take("rate", measure_rate(options.rate_jobs, LAG_NODES, _make_tell(progress, "rate"))):
+                promises += judge_rate(run)
         for jobs in options.jobs if "growth" in options.parts else ():
-            growth.append(asyncio.run(measure_growth(jobs, GROWTH_NODES, _make_tell(progress, f"{jobs} jobs"))))
+            what = f"{jobs} jobs"
+            growth += take(what, measure_growth(jobs, GROWTH_NODES, _make_tell(progress, what)))
         promises += judge_growth(growth[-1]) if growth else []
-        runs += growth
         if "lag" in options.parts:
             tell = _make_tell(progress, "lag")
-            runs.append(asyncio.run(measure_lag(options.lag_jobs, LAG_NODES, options.words_per_second, tell)))
-            promises += judge_lags(runs[-1])
+            for run in take("lag", measure_lag(options.lag_jobs, LAG_NODES, options.words_per_second, tell)):
+                promises += judge_lags(run)
     console = Console()
     console.print(_tabulate_promises(promises))
     console.print(_tabulate_costs(growth or runs))
+    for failure in failures:
+        console.print(failure, style="red", markup=False)
     _write(promises, runs)
-    return 0 if all(promise.kept for promise in promises) else 1
+    return 0 if not failures and all(promise.kept for promise in promises) else 1
 
 
 def _show_progress() -> Progress:

@@ -5,6 +5,7 @@ a watch, and so is what the operator tells them (attempt, stop, finish). Readine
 set it, up to a second late. On 127.0.0.1 the same port listens to the one who measures:
 
     POST /say      {"say": "checkpoint" | "fail" | "finish" | "hold" | "move", "jobs": ["name", ...]}
+    POST /foresee  {"seconds": until the checkpoint that will be said, "jobs": ["name", ...]}
     GET  /journal  {"said": [[job, what, value, when], ...], "asked": n, "pods": n, "attempts": n}
 
 A plain asyncio protocol and no web framework: the machine is shared with what is measured.
@@ -96,6 +97,11 @@ class Agents:
     def say(self, what: str, jobs: list[str]) -> int:
         """Have jobs say something new; returns how many could."""
         return sum(self._say(what, job) for job in jobs)
+
+    def foresee(self, seconds: float, jobs: list[str]) -> None:
+        """Jobs know that they save in so many seconds, more or less."""
+        for course in filter(None, (self._courses.get(self._uids.get(job, "")) for job in jobs)):
+            course.saves_at, course.misjudged = self._clock() + seconds, random.uniform(0.9, 1.1)
 
     def tell_journal(self) -> dict[str, Any]:
         """What was said when, and what was asked."""
@@ -247,6 +253,10 @@ class Connection(asyncio.Protocol):
         if method == "POST" and path == "/say":
             wish = json.loads(body)
             return 200, json.dumps({"said": self._agents.say(wish["say"], wish["jobs"])}).encode()
+        if method == "POST" and path == "/foresee":
+            wish = json.loads(body)
+            self._agents.foresee(wish["seconds"], wish["jobs"])
+            return 200, b"{}"
         return 200, json.dumps(self._agents.tell_journal()).encode()
 
 

@@ -32,6 +32,8 @@ OPERATOR = "finetune-operator"
 APPLIERS = 32
 PATIENCE_SECONDS = 1800.0
 SETTLE_SECONDS = 30.0
+FORESEEN_SECONDS = 60.0
+"""So long before a checkpoint its job knows when it will be; an agent is asked more often than that."""
 
 
 def be_quiet(what: str, done: int, total: int) -> None:
@@ -121,7 +123,10 @@ class Run:
         random.Random(5).shuffle(names)
         wishes = [("checkpoint", name) for name in names] + [("fail", name) for name in names[: len(names) // 10]]
         random.Random(6).shuffle(wishes)
-        await self._spread(wishes, words_per_second)
+        begun = time.monotonic() + FORESEEN_SECONDS
+        foreseeing = asyncio.ensure_future(self._foresee(wishes, words_per_second, begun))
+        await self._spread(wishes, words_per_second, begun)
+        await foreseeing
 
     async def finish(self, words_per_second: float) -> None:
         """Have every job tell its outcome, one after the other; one that is between two attempts does so later."""
@@ -165,9 +170,19 @@ class Run:
         """What the stand-ins say of themselves."""
         return await self._ask_agents("/journal")
 
-    async def _spread(self, wishes: list[tuple[str, str]], words_per_second: float) -> list[tuple[str, str]]:
-        """Have words said at even distances; returns those that nobody could say."""
-        begun, unsaid = time.monotonic(), []
+    async def _foresee(self, wishes: list[tuple[str, str]], words_per_second: float, begun: float) -> None:
+        """Have jobs know of their next checkpoint some time before, as those know that save every so many steps."""
+        for number, (what, name) in enumerate(wishes):
+            due = begun + number / words_per_second
+            await asyncio.sleep(due - FORESEEN_SECONDS - time.monotonic())
+            if what == "checkpoint":
+                await self._ask_agents("/foresee", {"seconds": due - time.monotonic(), "jobs": [name]})
+
+    async def _spread(
+        self, wishes: list[tuple[str, str]], words_per_second: float, begun: float | None = None
+    ) -> list[tuple[str, str]]:
+        """Have words said at even distances from `begun` (now); returns those that nobody could say."""
+        begun, unsaid = time.monotonic() if begun is None else begun, []
         for number, (what, name) in enumerate(wishes):
             self.tell("words said", number + 1, len(wishes))
             await asyncio.sleep(max(0.0, begun + number / words_per_second - time.monotonic()))
@@ -250,7 +265,7 @@ async def measure_lag(jobs: int, nodes: int, words_per_second: float, tell: Tell
             await await_ready(operator)
             await run.apply(MOVE)
             await run.settle()
-            since = time.time()
+            since = time.time() + FORESEEN_SECONDS
             async with run.stage("words"):
                 await run.speak(words_per_second)
                 await asyncio.sleep(40.0)

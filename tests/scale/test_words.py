@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from finetune_contract import names
 from finetune_contract.progress import Progress
-from tests.scale.words import HOLD, MOVE, PREPARE, RUN, Course, Identity, speak
+from tests.scale.words import HOLD, MOVE, PREPARE, RUN, SAVE_SECONDS, Course, Identity, speak
 
 FIRST, SECOND = Identity("0a1b", 0, names.ROLE_TRAINER), Identity("0a1b", 1, names.ROLE_TRAINER)
 
@@ -49,6 +49,15 @@ def test_hold_says_the_same_bytes_for_ever() -> None:
 def test_move_does_a_step_every_second() -> None:
     course = make_course(MOVE)
     assert [read(FIRST, course, now).step.step for now in (100.0, 101.5, 110.0)] == [1, 2, 11]
+
+
+def test_job_that_moves_knows_when_it_saves_next() -> None:
+    course = make_course(MOVE)
+    assert (read(FIRST, course).quiet_until, read(SECOND, course).quiet_until) == (100.0 + SAVE_SECONDS, None)
+    course.saves_at, course.misjudged = 120.0, 1.1
+    assert read(FIRST, course, 110.0).quiet_until == 121.0
+    course.add_checkpoint(120.0)
+    assert read(FIRST, course, 120.0).quiet_until == 120.0 + SAVE_SECONDS
 
 
 def test_outcome_that_is_told_on_demand_is_the_last_word() -> None:

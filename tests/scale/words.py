@@ -40,6 +40,8 @@ RUN, HOLD, MOVE, PREPARE = "run", "hold", "move", "prepare"
 TOTAL_STEPS: Final = 10_000
 HELD_STEP: Final = 500
 RANKS: Final = 8
+SAVE_SECONDS: Final = 300.0
+"""Between two checkpoints of a job, as far as it knows."""
 METRICS: Final = {"f1": 0.91, "accuracy": 0.93, "precision": 0.9, "recall": 0.92, "loss": 0.21}
 _DATA: Final = DataSummary(
     fingerprint="f00dfeed",
@@ -83,6 +85,10 @@ class Course:
     finished: bool = False
     stopped: int = 0
     """Attempts up to this one were asked to stop."""
+    saves_at: float | None = None
+    """When the next checkpoint comes."""
+    misjudged: float = 1.0
+    """What it takes the time until then for, as a multiple: steps are not all equally long."""
 
     def begin(self, attempt: int, now: float) -> None:
         """The operator began an attempt."""
@@ -150,7 +156,13 @@ class Course:
         """The course's next checkpoint; returns its step."""
         step = max([self.read_step(now), *(record.step + 1 for record in self.checkpoints)])
         self.checkpoints.append(self.make_record(step, now))
+        self.saves_at = None
         return step
+
+    def foresee(self, now: float) -> float:
+        """Until when nothing is expected but steps."""
+        seconds = SAVE_SECONDS if self.saves_at is None else max(0.0, self.saves_at - now) * self.misjudged
+        return now + seconds
 
     def make_record(self, step: int, now: float) -> CheckpointRecord:
         """A checkpoint that is verified and evaluated."""
@@ -205,6 +217,8 @@ def _speak(who: Identity, course: Course, now: float) -> Progress:
             "best_step": course.checkpoints[-1].step,
             "metrics": METRICS,
         }
+    if first and phase == "Training" and course.script != RUN:
+        facts["quiet_until"] = course.foresee(moment)
     if phase == "Finished" and first:
         facts |= {"news": True, "outcome": _make_outcome(course, now)}
     if course.has_stopped:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
 import torch
 
 from finetune_trainer.worker.memory import measure_peak
@@ -45,6 +48,21 @@ def test_figures_of_all_ranks_are_told_as_they_were_gathered() -> None:
     told = (logged.rank_seconds, logged.rank_gpu_bytes, logged.rank_host_bytes, logged.gradient_norm)
     assert told == ((0.5, 0.7), (), (10, 20), 0.25)
     assert logged.progress.skipped_steps == 2
+
+
+@pytest.mark.parametrize(
+    ("step", "seconds_to_save", "quiet_seconds"),
+    [(3, 60.0, 2 * 2.0), (3, 1.5, 1.5), (5, 60.0, 5 * 2.0), (3, -1.0, 0.0)],
+)
+def test_quiet_lasts_until_the_next_evaluation_or_save(step: int, seconds_to_save: float, quiet_seconds: float) -> None:
+    meter = _make_meter()
+    assert meter.report(1, None, 1e-4).quiet_until is None, "no step has been timed"
+    for number, seconds in ((1, 9.0), (2, 1.5), (3, 2.5)):
+        meter.count(_make_step(number), seconds)
+    before = time.time()
+    quiet_until = meter.report(step, None, 1e-4, seconds_to_save=seconds_to_save).quiet_until
+    assert quiet_until is not None
+    assert before <= quiet_until - quiet_seconds <= time.time()
 
 
 def test_the_peak_of_the_resident_set_holds_what_was_touched() -> None:

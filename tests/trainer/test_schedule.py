@@ -49,6 +49,23 @@ def test_checkpoints_between_evaluations_are_wished_in_steps() -> None:
     assert steps_where(make_schedule(make_run(), rows=40), "saves_at") == []
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"evaluate_every_steps": 4, "evaluate_every_epochs": None},
+        *({"evaluate_every_epochs": epochs} for epochs in (1.0, 0.5, 0.3, 5.0, 0.001)),
+        {"epochs": 0.7, "evaluate_every_epochs": 0.25, "spec": {"checkpoints": {"everySteps": 3}}},
+    ],
+)
+@pytest.mark.parametrize("rows", [40, 61])
+def test_next_pause_is_the_first_step_that_something_follows(settings: dict[str, Any], rows: int) -> None:
+    schedule = make_schedule(make_run(**settings), rows=rows)
+    pauses = sorted({*steps_where(schedule, "evaluates_at"), *steps_where(schedule, "saves_at")})
+    expected = [next(pause for pause in pauses if pause > step) for step in range(schedule.total_steps)]
+    assert [schedule.find_next_pause(step) for step in range(schedule.total_steps)] == expected
+    assert schedule.find_next_pause(schedule.total_steps) == schedule.total_steps
+
+
 def test_a_long_run_logs_two_hundred_times_and_first_of_all_the_first_step() -> None:
     schedule = make_schedule(make_run(epochs=None, max_steps=1000), rows=40)
     assert steps_where(schedule, "logs_at") == [1, *range(5, 1001, 5)]

@@ -93,6 +93,8 @@ class Logged(Document):
     """By rank: peak of the GPU memory that torch has allocated; empty without GPUs."""
     rank_host_bytes: tuple[int, ...] = ()
     """By rank: peak of the resident set."""
+    quiet_until: float | None = None
+    """When the next evaluation, checkpoint or the end is due, at this pace; seconds since 1970."""
 
 
 class Evaluated(Document):

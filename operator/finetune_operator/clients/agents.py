@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from finetune_contract import names
 from finetune_contract.progress import AgentPhase, Progress, StepProgress
-from finetune_operator.clients.pace import INTERVAL_SECONDS, Pace, choose_group
+from finetune_operator.clients.pace import INTERVAL_SECONDS, TRUSTED, Pace, choose_group
 from finetune_operator.clients.queue import WorkQueue
 from finetune_operator.errors import AgentError
 from finetune_operator.snapshot import Answer, Key, Pod
@@ -45,6 +45,7 @@ REMEMBERED: Final = 64
 """Answers at some 10 kB that are kept as they were read."""
 _MOVING: Final[Any] = {
     "at": True,
+    "quiet_until": True,
     "ranks": True,
     "metrics": True,
     "preparation": {"done", "total"},
@@ -74,6 +75,13 @@ class _Heard:
     """When these news were first heard."""
     last: float
     """When it last answered; of a silent one, when it was first asked in vain."""
+    quiet: float = 0.0
+    """For how long it expected nothing but steps when it answered last, in seconds."""
+
+    @property
+    def quiet_until(self) -> float:
+        """As long as this it is believed."""
+        return self.last + TRUSTED * self.quiet
 
     def read_text(self) -> bytes:
         """The answer as it came."""
@@ -126,6 +134,9 @@ class Agents:
         is_old = self._fresh_seconds < self._measure_age(key) < math.inf
         if self._session is not None and pod is not None and is_old and key not in self._silent:
             await self._ask(self._session, pod, on_figures=lambda _: None)
+            if key not in self._silent:
+                # It may expect something sooner than it did.
+                self._plan(key, is_first=False)
 
     def get(self, key: Key) -> Answer | None:
         """What the agent said last. As long as no question failed, that is what it says now and goes on saying."""
@@ -175,8 +186,11 @@ class Agents:
                 queue.done(key)
 
     def _has_answered(self, key: Key) -> bool:
-        """It was asked out of its turn not long ago (refresh)."""
-        return key not in self._silent and self._measure_age(key) < DUE * self._pace.find_seconds(key)
+        """It was asked out of its turn not long ago (refresh), and what it expected then is not due."""
+        heard, now = self._heard.get(key), time.time()
+        if heard is None or key in self._silent or (heard.quiet > 0.0 and heard.quiet_until <= now):
+            return False
+        return now - heard.last < DUE * self._pace.find_seconds(key)
 
     def _measure_age(self, key: Key) -> float:
         """Seconds since its last answer."""
@@ -190,11 +204,17 @@ class Agents:
             self._pace.forget(key)
             return
         heard = self._heard.get(key)
-        group = choose_group(pod, *heard.moment) if heard is not None and key not in self._silent else "moving"
         spread = random.uniform(0.1, 1.0) if is_first else random.uniform(0.9, 1.1)
-        seconds = self._pace.place(key, group) * spread
-        age = self._measure_age(key)
-        self._choose_queue(key).add_after(key, seconds - age if age < seconds else seconds)
+        if heard is None or key in self._silent:
+            seconds = self._pace.place(key, "moving") * spread
+            self._choose_queue(key).add_after(key, seconds)
+            return
+        now = time.time()
+        quiet, age = heard.quiet_until - now, now - heard.last
+        is_quiet = quiet > self._pace.interval
+        seconds = self._pace.place(key, choose_group(pod, *heard.moment, is_quiet=is_quiet)) * spread
+        seconds = seconds - age if age < seconds else seconds
+        self._queue.add_after(key, min(seconds, quiet) if is_quiet else seconds)
 
     async def _ask(self, session: aiohttp.ClientSession, pod: Pod, *, on_figures: Callable[[Pod], None]) -> None:
         before, asked = self._heard.get(pod.key), time.time()
@@ -234,7 +254,14 @@ class Agents:
         since = before.since if before is not None and before.moment == moment else now
         told = now if before is None or is_news else before.told
         self._heard[pod.key] = _Heard(
-            zlib.compress(text, COMPRESSION), essence, figures, moment, since=since, told=told, last=now
+            zlib.compress(text, COMPRESSION),
+            essence,
+            figures,
+            moment,
+            since=since,
+            told=told,
+            last=now,
+            quiet=progress.quiet_until - progress.at if progress.quiet_until is not None else 0.0,
         )
         if is_news:
             self._on_news(pod)

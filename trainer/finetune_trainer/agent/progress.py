@@ -22,6 +22,7 @@ from finetune_contract.progress import (
     Progress,
     RankHeartbeat,
     StepProgress,
+    find_newest_step,
 )
 from finetune_trainer.logs import Event, tell
 from finetune_trainer.messages import (
@@ -29,6 +30,7 @@ from finetune_trainer.messages import (
     Heartbeat,
     Logged,
     Resumed,
+    SnapshotReady,
     Warned,
     WorkerMessage,
     WorkerPhase,
@@ -68,6 +70,8 @@ class Board:
         self._state = Progress(job_uid=job_uid, node=node, role=role)
         self._ranks: dict[int, RankHeartbeat] = {}
         self._warnings: deque[str] = deque(maxlen=MOST_WARNINGS)
+        self._quiet_until: float | None = None
+        self._snapshot_step = 0
 
     @property
     def news(self) -> bool:
@@ -88,13 +92,25 @@ class Board:
         """The document as of now."""
         ranks = tuple(self._ranks[rank] for rank in sorted(self._ranks))
         return self._state.model_copy(
-            update={"ranks": ranks, "warnings": tuple(self._warnings), "at": self._clock()},
+            update={
+                "ranks": ranks,
+                "warnings": tuple(self._warnings),
+                "quiet_until": self._quiet_until if self._is_quiet else None,
+                "at": self._clock(),
+            },
         )
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Workers do their steps, and no checkpoint is on its way to the store."""
+        is_stored = self._snapshot_step <= find_newest_step(self._state.checkpoints)
+        return is_stored and self._state.phase == "Training" and not self._state.news
 
     def begin(self, attempt: Attempt) -> None:
         """Follow a new attempt: what there was to tell has been answered."""
         self._ranks.clear()
         self._warnings.clear()
+        self._quiet_until, self._snapshot_step = None, 0
         self._update(
             attempt=attempt.number,
             phase="Starting",
@@ -115,7 +131,10 @@ class Board:
             case Heartbeat():
                 self._beat(message)
             case Logged():
+                self._quiet_until = message.quiet_until
                 self._update(step=message.progress)
+            case SnapshotReady():
+                self._snapshot_step = message.step
             case Evaluated() if message.split == "validation":
                 self._update(metrics=message.metrics)
             case Resumed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from statistics import median
@@ -85,8 +86,9 @@ class Meter:
         *,
         skipped_steps: int = 0,
         gradient_norm: float | None = None,
+        seconds_to_save: float = math.inf,
     ) -> Logged:
-        """The figures of a log interval."""
+        """The figures of a log interval. `seconds_to_save`: until a checkpoint is due by time."""
         busy = sum(self._seconds)
         tokens_per_second = sum(self._tokens) / busy if busy else None
         left = self._schedule.total_steps - step
@@ -113,4 +115,12 @@ class Meter:
             rank_seconds=ranks.seconds,
             rank_gpu_bytes=ranks.gpu_bytes,
             rank_host_bytes=ranks.host_bytes,
+            quiet_until=self._foresee(step, seconds_to_save),
         )
+
+    def _foresee(self, step: int, seconds_to_save: float) -> float | None:
+        """When something but steps will happen, if they take as long as the last ones."""
+        if not self._seconds:
+            return None
+        seconds = (self._schedule.find_next_pause(step) - step) * sum(self._seconds) / len(self._seconds)
+        return time.time() + max(0.0, min(seconds, seconds_to_save))

@@ -54,6 +54,18 @@ class Schedule:
         """Whether a checkpoint beside those of the evaluations is due after this step."""
         return self.save_every_steps is not None and step % self.save_every_steps == 0
 
+    def find_next_pause(self, step: int) -> int:
+        """The first step after this one that an evaluation or a checkpoint follows, or the last."""
+        pauses = [self.total_steps]
+        if self.save_every_steps is not None:
+            pauses.append(step - step % self.save_every_steps + self.save_every_steps)
+        if self.evaluate_every_steps is not None:
+            pauses.append(step - step % self.evaluate_every_steps + self.evaluate_every_steps)
+        elif self.evaluate_every_epochs is not None:
+            rows = (self._periods(step) + 1) * self.evaluate_every_epochs * self.rows
+            pauses.append(ceil(rows / self.batch_size))
+        return min(pauses)
+
     def _periods(self, step: int) -> int:
         assert self.evaluate_every_epochs is not None
         return int(Fraction(self.rows_consumed(step), self.rows) / self.evaluate_every_epochs)

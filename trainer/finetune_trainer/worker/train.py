@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -164,7 +165,13 @@ def _log(run: Run, learning_rate: float) -> None:
         skipped = len(run.state.skipped_steps)
         norm = _read_gradient_norm(run)
         message: Logged = run.meter.report(
-            step, loss, learning_rate, figures, skipped_steps=skipped, gradient_norm=norm
+            step,
+            loss,
+            learning_rate,
+            figures,
+            skipped_steps=skipped,
+            gradient_norm=norm,
+            seconds_to_save=_find_seconds_to_save(run),
         )
         logger.info(
             "%s",
@@ -206,8 +213,13 @@ def _act_between_steps(run: Run, signal: Signal) -> bool:
 
 
 def _wants_save(run: Run) -> bool:
+    return run.ranks.is_first and _find_seconds_to_save(run) <= 0
+
+
+def _find_seconds_to_save(run: Run) -> float:
+    """Until a checkpoint is due by time."""
     minutes = run.materials.run.spec.checkpoints.every_minutes
-    return minutes is not None and run.ranks.is_first and time.monotonic() - run.saved_at >= minutes * 60
+    return math.inf if minutes is None else minutes * 60 - (time.monotonic() - run.saved_at)
 
 
 def _save(run: Run, *, stopping: bool = False) -> None:
