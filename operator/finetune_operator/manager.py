@@ -76,6 +76,7 @@ class Manager:
             note_lag=metrics.told,
         )
         self._workers: list[asyncio.Task[None]] = []
+        self._turn = asyncio.Lock()
         self._start = Start(cluster, settings)
         self._heartbeat = Heartbeat()
         self._jobs_heard = time.monotonic()
@@ -186,10 +187,21 @@ class Manager:
             begun = time.monotonic()
             result = "error"
             try:
+                await self._take_turn()
+                begun = time.monotonic()
                 result = await self._reconcile(key)
             finally:
                 self._metrics.reconciled(result, time.monotonic() - begun)
                 self.queue.done(key)
+
+    async def _take_turn(self) -> None:
+        """At most one pass begins in one turn of the event loop.
+
+        A pass that has nothing to write awaits nothing: thousands of them, one after the other, would keep the lease
+        from being renewed and probes from being answered.
+        """
+        async with self._turn:
+            await asyncio.sleep(0)
 
     async def _reconcile(self, key: Key) -> str:
         try:

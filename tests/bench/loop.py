@@ -12,11 +12,11 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from tests.bench.row import Row
 from tests.data import models
 from tests.trainer.assembled import assemble_alone, leave
+from tests.trainer.bare import iterate_bare_steps
 from tests.trainer.make import make_prepared, make_run, make_tasks
 from tests.trainer.pool import call_in_worker
 
@@ -52,43 +52,14 @@ def _take_turns(connection: Connection, model: str) -> None:
         )
         (task,) = make_tasks(run, Path(model), data, Path(folder))
         assembled = assemble_alone(task)
-        bare_step = _make_bare_loop(assembled)
-        ours_step = iterate_steps(assembled)
+        bare_steps = iterate_bare_steps(assembled)
+        our_steps = iterate_steps(assembled)
         ours, bare = [], []
         # The last step of ours also evaluates and saves.
-        for number in range(1, STEPS):
-            ours.append(_measure(lambda: next(ours_step)))
-            bare.append(_measure(lambda number=number: bare_step(number)))  # type: ignore[misc]
+        for _ in range(1, STEPS):
+            ours.append(_measure(lambda: next(our_steps)))
+            bare.append(_measure(lambda: next(bare_steps)))
     leave(connection, (ours, bare))
-
-
-def _make_bare_loop(run: Any) -> Callable[[int], None]:
-    """The shortest loop that does the same: read the batch, forward, backward, step, and the loss now and then."""
-    import deepspeed
-    import torch
-
-    from finetune_trainer.worker.engine import make_deepspeed_config
-    from finetune_trainer.worker.materials import load_model
-    from finetune_trainer.worker.steps import find_rows
-
-    materials = run.materials
-    config = make_deepspeed_config(materials.run)
-    model = load_model(materials, config)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=materials.run.resolved.learning_rate)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
-    engine, _, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, lr_scheduler=schedule, config=config)
-    engine.train()
-
-    def step(number: int) -> None:
-        rows = find_rows(materials, run.schedule, number).tolist()
-        batch = materials.parts["train"].read_batch(rows, materials.task, materials.tokenizer)
-        loss = engine(**batch.inputs, labels=batch.targets["labels"]).loss
-        engine.backward(loss)
-        engine.step()
-        if number % run.schedule.log_every == 0:
-            loss.item()
-
-    return step
 
 
 def _measure(step: Callable[[], object]) -> float:

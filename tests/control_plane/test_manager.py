@@ -91,6 +91,28 @@ async def test_event_of_the_watch_brings_a_job_in_and_out() -> None:
         assert manager.jobs.keys() == []
 
 
+async def test_thousands_of_jobs_that_need_nothing_leave_the_event_loop_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The lease is renewed between two of them: passes that await nothing ran one after the other for 20 seconds."""
+    passes: list[int] = []
+
+    async def reconcile(self: Reconciler, key: Key) -> Again:
+        passes.append(turns)
+        return Again()
+
+    monkeypatch.setattr(Reconciler, "reconcile", reconcile)
+    cluster, turns = FakeCluster(), 0
+    for number in range(100):
+        store_job(cluster, f"job-{number}")
+    async with running(make_manager(cluster)):
+        async with asyncio.timeout(10):
+            while len(set(passes)) < 100:
+                turns += 1
+                await asyncio.sleep(0)
+                assert len(passes) == len(set(passes)), "two passes in one turn of the loop"
+
+
 async def test_standby_writes_nothing() -> None:
     cluster = FakeCluster()
     lease = {"metadata": {"name": LEASE_NAME, "namespace": "default"}}

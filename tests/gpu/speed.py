@@ -28,6 +28,7 @@ from finetune_contract.run import RunConfig
 from finetune_trainer.data.prepared import PreparedData
 from tests.gpu.make import DEVICE, assemble_gpu_run, make_gpu_run
 from tests.trainer.assembled import leave
+from tests.trainer.bare import iterate_bare_steps
 from tests.trainer.conftest import Folders
 from tests.trainer.make import make_tokenizer
 from tests.trainer.pool import call_in_worker
@@ -146,7 +147,7 @@ def _take_turns(connection: Connection, run_json: str, folders: Folders, work: d
         ours = iterate_steps(run)
         _advance(ours, WARM_UP_STEPS)
         peak = measure_peak(run.ranks.device).gpu
-        bare = _make_bare_loop(run)
+        bare = iterate_bare_steps(run, fused=True)
         _advance(bare, WARM_UP_STEPS)
         seconds: dict[str, list[float]] = {"ours": [], "bare": []}
         for _ in range(where.blocks):
@@ -206,33 +207,6 @@ def _wait_for_pages() -> None:
     for thread in threading.enumerate():
         if thread.name == "warm-slots":
             thread.join()
-
-
-def _make_bare_loop(run: Any) -> Iterator[int]:
-    """The shortest loop that does the same: read the batch, forward, backward, step, and the loss now and then."""
-    import deepspeed
-    import torch
-
-    from finetune_trainer.worker.engine import make_deepspeed_config
-    from finetune_trainer.worker.materials import load_model
-    from finetune_trainer.worker.steps import find_rows
-
-    materials, device = run.materials, run.ranks.device
-    config = make_deepspeed_config(materials.run)
-    model = load_model(materials, config)
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=materials.run.resolved.learning_rate, fused=True)
-    engine, _, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
-    engine.train()
-    for number in range(1, run.schedule.total_steps):
-        rows = find_rows(materials, run.schedule, number).tolist()
-        inputs = materials.parts["train"].read_batch(rows, materials.task, materials.tokenizer).to(device).inputs
-        loss = engine(**inputs, labels=inputs["input_ids"]).loss
-        engine.backward(loss)
-        engine.step()
-        if number % run.schedule.log_every == 0:
-            loss.item()
-        yield number
 
 
 def main() -> None:

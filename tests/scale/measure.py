@@ -104,9 +104,7 @@ class Run:
     async def settle(self, seconds: float = SETTLE_SECONDS) -> None:
         """Let everything come to rest; what it costs to stand still."""
         async with self.stage("standing still"):
-            for second in range(int(seconds)):
-                self.tell("standing still", second, int(seconds))
-                await asyncio.sleep(1)
+            await self._rest("standing still", seconds)
         (operator,) = self.world.operators.values()
         self.figures.memory["settled"] = read_memory(operator.process.pid)
 
@@ -150,9 +148,10 @@ class Run:
             self.figures.ready_seconds = await await_ready(operator) - since
             while (heard := (await self.read_journal())["asked"] - asked) < self.pods:
                 self.tell("agents asked again", heard, self.pods)
+                self._check_operators()
                 await asyncio.sleep(0.25)
             self.figures.work_seconds = time.time() - since
-            await asyncio.sleep(SETTLE_SECONDS)
+            await self._rest("standing still again", SETTLE_SECONDS)
             self.figures.memory["restarted"] = read_memory(operator.process.pid)
             self.figures.writes["restart"] = self.count_writes(since)
             self.figures.reads = read_calls(operator)
@@ -200,6 +199,12 @@ class Run:
                 return found
 
         return await asyncio.to_thread(ask)
+
+    async def _rest(self, what: str, seconds: float) -> None:
+        for second in range(int(seconds)):
+            self.tell(what, second, int(seconds))
+            self._check_operators()
+            await asyncio.sleep(1)
 
     async def _await_phase(self, what: str, phase: str) -> None:
         def look(there: int) -> None:

@@ -20,7 +20,7 @@ INTERVAL_SECONDS: Final = 3.0
 Group = Literal["moving", "telling", "training"]
 REQUESTS_PER_SECOND: Final[dict[Group, float]] = {"moving": 600.0, "telling": 400.0, "training": 40.0}
 """What all agents of a group are asked together, at most."""
-LONGEST_SECONDS: Final[dict[Group, float]] = {"moving": math.inf, "telling": 20.0, "training": 30.0}
+LONGEST_SECONDS: Final[dict[Group, float]] = {"moving": math.inf, "telling": 20.0, "training": 60.0}
 """No agent that answers is left alone for longer, however many there are."""
 TRUSTED: Final = 0.8
 """Share of the time that an agent expects to be quiet in which it is believed: steps may become faster."""
