@@ -31,6 +31,16 @@ def test_an_attempt_that_goes_back_beyond_the_former_ones_begin_forgets_both() -
     assert time.seconds == 5.0
 
 
+def test_an_attempt_that_did_no_step_leaves_nothing_when_the_next_one_goes_back_beyond_it() -> None:
+    time = ProductiveTime()
+    time.begin(0)
+    time.reach(20, 20.0)
+    time.begin(20)
+    time.reach(20, 0.0)
+    time.begin(10)
+    assert time.seconds == 10.0
+
+
 def test_a_job_that_begins_again_has_nothing_left() -> None:
     time = ProductiveTime()
     time.reach(10, 10.0)

@@ -20,8 +20,8 @@ class _Stretch:
     def cut(self, step: int) -> None:
         """Forget what was done after this step."""
         if step < self.last:
-            kept = max(0, step - self.first)
-            self.seconds *= kept / (self.last - self.first)
+            done, kept = self.last - self.first, max(0, step - self.first)
+            self.seconds = self.seconds * kept / done if kept else 0.0
             self.last = self.first + kept
 
 
