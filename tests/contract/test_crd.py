@@ -66,7 +66,9 @@ def test_get_prints_rounded_figures(server: Server) -> None:
     assert row.split()[:9] == [name, "Running", "42/100", "42%", "3m20s", "0.1235", "f1", "0.9412", "1"]
     wide = _kubectl(server, "get", "ftj", name, "--output", "wide")
     assert wide.splitlines()[0].split()[9:] == ["GOODPUT", "REASON", "TASK", "MODEL", "PUBLISHED"]
-    assert _kubectl(server, "get", "finetune", "--output", "name").splitlines() == [f"finetunejob.finetune.dev/{name}"]
+    assert _kubectl(server, "get", "finetune", name, "--output", "name").splitlines() == [
+        f"finetunejob.finetune.dev/{name}"
+    ]
     assert server.request("DELETE", f"{JOBS}/{name}").accepted
 
 
