@@ -184,11 +184,10 @@ class Manager:
 
     async def _work(self) -> None:
         while (key := await self.queue.get()) is not None:
+            await self._take_turn()
             begun = time.monotonic()
             result = "error"
             try:
-                await self._take_turn()
-                begun = time.monotonic()
                 result = await self._reconcile(key)
             finally:
                 self._metrics.reconciled(result, time.monotonic() - begun)

@@ -91,6 +91,7 @@ class Meter:
         """The figures of a log interval. `seconds_to_save`: until a checkpoint is due by time."""
         busy = sum(self._seconds)
         tokens_per_second = sum(self._tokens) / busy if busy else None
+        mean = busy / len(self._seconds) if self._seconds else None
         left = self._schedule.total_steps - step
         return Logged(
             progress=StepProgress(
@@ -101,7 +102,7 @@ class Meter:
                 learning_rate=learning_rate,
                 tokens_per_second=tokens_per_second,
                 step_seconds=self.step_seconds,
-                eta_seconds=busy / len(self._seconds) * left if self._seconds else None,
+                eta_seconds=mean * left if mean is not None else None,
                 training_seconds=self._training_seconds,
                 first_step_at=self._first_step_at,
                 skipped_steps=skipped_steps,
@@ -115,12 +116,10 @@ class Meter:
             rank_seconds=ranks.seconds,
             rank_gpu_bytes=ranks.gpu_bytes,
             rank_host_bytes=ranks.host_bytes,
-            quiet_until=self._foresee(step, seconds_to_save),
+            quiet_until=None if mean is None else self._foresee(step, mean, seconds_to_save),
         )
 
-    def _foresee(self, step: int, seconds_to_save: float) -> float | None:
-        """When something but steps will happen, if they take as long as the last ones."""
-        if not self._seconds:
-            return None
-        seconds = (self._schedule.find_next_pause(step) - step) * sum(self._seconds) / len(self._seconds)
+    def _foresee(self, step: int, step_seconds: float, seconds_to_save: float) -> float:
+        """When something but steps will happen, if they take so long."""
+        seconds = (self._schedule.find_next_pause(step) - step) * step_seconds
         return time.time() + max(0.0, min(seconds, seconds_to_save))
