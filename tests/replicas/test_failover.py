@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from finetune_contract import names
-from tests.chart.render import CHART, run_helm
+from tests.chart.render import CHART, NAMESPACE, run_helm
 from tests.contract.make import make_data
 from tests.contract.server import connect
 from tests.drills.table import Drill, rehearse
 from tests.ground import binaries
 from tests.ground.audit import Write, read_writes
 from tests.ground.cache import REPOSITORY
+from tests.ground.install import install
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.drill]
@@ -60,8 +61,9 @@ class Release:
 
 
 @pytest.fixture
-def release(cluster: Path) -> Iterator[Release]:
-    """Return two ready replicas."""
+def release(cluster: Path, images: dict[str, str]) -> Iterator[Release]:
+    """Return two ready replicas, beside the release that the documents install: the CRD is that one's."""
+    install(NAMESPACE)
     namespace = f"replicas-{uuid.uuid4().hex[:6]}"
     release, stop = Release(cluster, namespace), threading.Event()
     place = (f"--kubeconfig={cluster}", f"--namespace={namespace}")
