@@ -16,7 +16,7 @@ from aiohttp import ClientSession, web
 from finetune_contract import names
 from finetune_contract.progress import PreparationProgress, RankHeartbeat
 from finetune_operator.clients import agents
-from finetune_operator.clients.agents import ASKERS, Agents, fetch_answer, make_agent_url
+from finetune_operator.clients.agents import ASKERS, SOON_SECONDS, Agents, fetch_answer, make_agent_url
 from finetune_operator.clients.pace import REQUESTS_PER_SECOND
 from finetune_operator.errors import AgentError
 from finetune_operator.snapshot import Key, Pod
@@ -92,7 +92,7 @@ async def test_silent_agents_wait_for_each_other_and_nobody_for_them(monkeypatch
         pods = {pod.key: pod for pod in (*silent, LOCAL)}
         monkeypatch.setattr(talk.agents, "_find_pod", pods.get)
 
-        async def ask(session: ClientSession, url: str, *, keep: bool = True) -> bytes:
+        async def ask(session: ClientSession, url: str) -> bytes:
             if url == make_agent_url("", talk.port):
                 refused.add(url)
                 await hung.wait()
@@ -115,7 +115,7 @@ async def test_answer_that_cannot_be_handled_does_not_end_the_round(monkeypatch:
     async with talking() as talk:
         faults = [RuntimeError("a defect")]
 
-        async def ask(session: ClientSession, url: str, *, keep: bool = True) -> bytes:
+        async def ask(session: ClientSession, url: str) -> bytes:
             if faults:
                 raise faults.pop()
             return await fetch_answer(session, url)
@@ -123,6 +123,29 @@ async def test_answer_that_cannot_be_handled_does_not_end_the_round(monkeypatch:
         monkeypatch.setattr(agents, "fetch_answer", ask)
         talk.agents.ask(LOCAL.key)
         await talk.until_asked_again()
+
+
+async def test_connection_is_closed_where_the_next_question_is_far_even_if_the_agent_would_keep_it() -> None:
+    closed = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        text = make_progress().to_json().encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
+        if await reader.read() == b"":
+            closed.set()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    asking = Agents(lambda key: LOCAL, lambda pod: None, port=port, interval=2 * SOON_SECONDS)
+    round_ = asyncio.create_task(asking.run())
+    try:
+        asking.ask(LOCAL.key)
+        await asyncio.wait_for(closed.wait(), 5)
+    finally:
+        round_.cancel()
+        await asyncio.gather(round_, return_exceptions=True)
+        server.close()
 
 
 def test_address_of_an_agent() -> None:

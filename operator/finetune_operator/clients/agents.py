@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import aiohttp
 from pydantic import ValidationError
@@ -88,6 +88,13 @@ class _Heard:
         return zlib.decompress(self.packed)
 
 
+class _Sessions(NamedTuple):
+    kept: aiohttp.ClientSession
+    """Leaves its connections open for the next question."""
+    once: aiohttp.ClientSession
+    """Closes each by itself: not every agent does when it is asked to."""
+
+
 class Agents:
     """The last answer of every agent, and the round that keeps them fresh."""
 
@@ -119,7 +126,7 @@ class Agents:
         self._silent: set[Key] = set()
         """Agents whose last answer did not come; they wait for each other, and nobody waits for them."""
         self._heard: dict[Key, _Heard] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: _Sessions | None = None
 
     def ask(self, key: Key) -> None:
         """Ask this pod's agent at once, before those whose turn it is, and from then on again and again."""
@@ -132,8 +139,8 @@ class Agents:
         """
         pod = self._find_pod(key)
         is_old = self._fresh_seconds < self._measure_age(key) < math.inf
-        if self._session is not None and pod is not None and is_old and key not in self._silent:
-            await self._ask(self._session, pod, on_figures=lambda _: None)
+        if self._sessions is not None and pod is not None and is_old and key not in self._silent:
+            await self._ask(self._sessions, pod, on_figures=lambda _: None)
             if key not in self._silent:
                 # It may expect something sooner than it did.
                 self._plan(key, is_first=False)
@@ -156,28 +163,26 @@ class Agents:
 
     async def run(self) -> None:
         """Ask for ever."""
-        connector = aiohttp.TCPConnector(limit=2 * ASKERS, keepalive_timeout=KEPT_SECONDS)
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-        jar = aiohttp.DummyCookieJar()
         async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=jar) as session,
+            _open_session(aiohttp.TCPConnector(limit=2 * ASKERS, keepalive_timeout=KEPT_SECONDS)) as kept,
+            _open_session(aiohttp.TCPConnector(limit=2 * ASKERS, force_close=True)) as once,
             asyncio.TaskGroup() as group,
         ):
-            self._session = session
+            self._sessions = _Sessions(kept, once)
             for _ in range(ASKERS):
-                group.create_task(self._ask_forever(session, self._queue))
-                group.create_task(self._ask_forever(session, self._silent_queue))
+                group.create_task(self._ask_forever(self._sessions, self._queue))
+                group.create_task(self._ask_forever(self._sessions, self._silent_queue))
 
     def _choose_queue(self, key: Key) -> WorkQueue[Key]:
         return self._silent_queue if key in self._silent else self._queue
 
-    async def _ask_forever(self, session: aiohttp.ClientSession, queue: WorkQueue[Key]) -> None:
+    async def _ask_forever(self, sessions: _Sessions, queue: WorkQueue[Key]) -> None:
         while (key := await queue.get()) is not None:
             is_first = key not in self._heard
             try:
                 pod = self._find_pod(key)
                 if pod is not None and not (queue.is_patient(key) and self._has_answered(key)):
-                    await self._ask(session, pod, on_figures=self._on_figures)
+                    await self._ask(sessions, pod, on_figures=self._on_figures)
             except Exception:
                 # What one agent says must not end the round of the others.
                 log.exception("agent cannot be heard", extra={"namespace": key.namespace, "pod": key.name})
@@ -216,12 +221,13 @@ class Agents:
         seconds = seconds - age if age < seconds else seconds
         self._queue.add_after(key, min(seconds, quiet) if is_quiet else seconds)
 
-    async def _ask(self, session: aiohttp.ClientSession, pod: Pod, *, on_figures: Callable[[Pod], None]) -> None:
+    async def _ask(self, sessions: _Sessions, pod: Pod, *, on_figures: Callable[[Pod], None]) -> None:
         before, asked = self._heard.get(pod.key), time.time()
         try:
             # Of a first question it is not known how soon the second follows.
             keep = before is not None and self._pace.find_seconds(pod.key) < SOON_SECONDS
-            text = await fetch_answer(session, make_agent_url(pod.ip, self._port), keep=keep)
+            session = sessions.kept if keep else sessions.once
+            text = await fetch_answer(session, make_agent_url(pod.ip, self._port))
             before = self._heard.get(pod.key)
             progress = read_answer(text) if before is None or before.read_text() != text else None
         except AgentError as error:
@@ -269,10 +275,10 @@ class Agents:
             on_figures(pod)
 
 
-async def fetch_answer(session: aiohttp.ClientSession, url: str, *, keep: bool = True) -> bytes:
-    """One answer as it came; AgentError where there is none. `keep` leaves the connection open for the next one."""
+async def fetch_answer(session: aiohttp.ClientSession, url: str) -> bytes:
+    """One answer as it came; AgentError where there is none."""
     try:
-        async with session.get(url, headers=None if keep else {"Connection": "close"}) as response:
+        async with session.get(url) as response:
             if response.status != 200:
                 raise AgentError(f"{url} answered {response.status}")
             return await response.read()
@@ -292,6 +298,11 @@ def read_answer(text: bytes) -> Progress:
 def _read_text(text: bytes) -> Progress:
     """What was heard just now is looked at by the job's pass in a moment."""
     return Progress.from_json(text)
+
+
+def _open_session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar())
 
 
 def _is_of(progress: Progress, pod: Pod) -> bool:
