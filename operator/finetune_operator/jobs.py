@@ -5,10 +5,11 @@ Thousands of them are held, one at a time is looked at: a body is kept as compre
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from pydantic_core import from_json, to_json
 
 from finetune_operator.clients.cluster import Page
 from finetune_operator.snapshot import Key
@@ -81,11 +82,11 @@ def read_key(body: Mapping[str, Any]) -> Key:
 
 def _pack(body: Mapping[str, Any]) -> bytes:
     metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
-    return zlib.compress(json.dumps({**body, "metadata": metadata}, separators=(",", ":")).encode(), COMPRESSION)
+    return zlib.compress(to_json({**body, "metadata": metadata}), COMPRESSION)
 
 
 def _unpack(packed: bytes) -> dict[str, Any]:
-    body: dict[str, Any] = json.loads(zlib.decompress(packed))
+    body: dict[str, Any] = from_json(zlib.decompress(packed))
     return body
 
 

@@ -91,10 +91,10 @@ class Manager:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._heartbeat.run())
             await self._start.until_done(self._start.check_rights)
-            await self._start.until_done(self._list_jobs)
-            self._has_listed_jobs = True
             for informer in self._informers:
                 group.create_task(informer.run())
+            await self._start.until_done(self._list_jobs)
+            self._has_listed_jobs = True
             for informer in self._informers:
                 await informer.synced.wait()
             # kopf lists all jobs once more: not while the caches fill.

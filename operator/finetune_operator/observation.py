@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, overload
 
 from pydantic import ValidationError
+from pydantic_core import from_json, to_json
 
 from finetune_contract import names
 from finetune_contract.problems import format_problems, list_problems
@@ -47,14 +47,14 @@ class JobReading(NamedTuple):
 def read_job(body: Mapping[str, Any]) -> JobReading:
     """Validate a job as strictly as the API server should have, and say what this version cannot do."""
     metadata = {key: value for key, value in body["metadata"].items() if key not in _MOVING}
-    return _read_text(json.dumps({**body, "metadata": metadata, "status": None}))
+    return _read_text(to_json({**body, "metadata": metadata, "status": None}))
 
 
 @lru_cache(REMEMBERED)
-def _read_text(text: str) -> JobReading:
+def _read_text(text: bytes) -> JobReading:
     """A reading is a value: of the same text it is the same, and our own write leads to another pass soon."""
     try:
-        job = FineTuneJob.from_data(json.loads(text))
+        job = FineTuneJob.from_data(from_json(text))
     except ValidationError as error:
         return JobReading(None, problem=format_problems(list_problems(error)))
     return JobReading(job, unsupported=check_support(job))

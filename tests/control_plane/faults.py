@@ -61,9 +61,7 @@ class FakeCluster:
     def limit_writes(self, seconds_left: Callable[[], float]) -> None:
         """Nothing takes long here."""
 
-    async def list_page(
-        self, resource: Resource, namespace: str | None, *, selector: str = "", token: str = ""
-    ) -> Page:
+    async def list_page(self, resource: Resource, namespace: str | None, *, token: str = "") -> Page:
         self._call(f"list {resource.plural}")
         keys = sorted(key for plural, key in self.objects if plural == resource.plural)
         begin = int(token or 0)

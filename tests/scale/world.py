@@ -41,7 +41,12 @@ class World:
     @contextmanager
     def run_operator(self, identity: str = "first", **variables: str) -> Iterator[Operator]:
         """An operator that asks the stand-ins."""
-        variables = {"FINETUNE_OPERATOR_AGENT_PORT": str(self.agent_port), **variables}
+        # As in the image its code is compiled once, whatever the shell says that measures.
+        variables = {
+            "FINETUNE_OPERATOR_AGENT_PORT": str(self.agent_port),
+            "PYTHONDONTWRITEBYTECODE": "",
+            **variables,
+        }
         with run_operator(self.server, self.folder, identity, **variables) as operator:
             self.operators[identity] = operator
             try:

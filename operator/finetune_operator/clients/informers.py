@@ -28,10 +28,8 @@ log = logging.getLogger(__name__)
 class Source(Protocol):
     """Where objects come from: clients.cluster.Cluster."""
 
-    async def list_page(
-        self, resource: Resource, namespace: str | None, *, selector: str = "", token: str = ""
-    ) -> Page:
-        """One page."""
+    def list_pages(self, resource: Resource, namespace: str | None, *, selector: str = "") -> AsyncIterator[Page]:
+        """All objects, page by page."""
 
     def watch(
         self, resource: Resource, namespace: str | None, *, selector: str, position: int, seconds: int
@@ -125,9 +123,11 @@ class Informer(Generic[T]):
             await asyncio.sleep(random.uniform(0.5, 1.0) * ceiling)
 
     async def _list(self) -> None:
-        position, token = await self._take_page("", seen := set[Key]())
-        while token:
-            _, token = await self._take_page(token, seen)
+        position, seen = 0, set[Key]()
+        async for page in self._source.list_pages(self._resource, self._namespace, selector=self._selector):
+            self._heard = time.monotonic()
+            position = position or page.position
+            seen |= self._take(page)
         for key, (version, _) in tuple(self._objects.items()):
             # Newer than the list: our own write, which the watch will confirm.
             if key not in seen and version <= position:
@@ -135,14 +135,11 @@ class Informer(Generic[T]):
         self._position, self.trouble = position, None
         self.synced.set()
 
-    async def _take_page(self, token: str, seen: set[Key]) -> tuple[int, str]:
-        """Take one page in and let go of it; returns the list's position and where the next page begins."""
-        page = await self._source.list_page(self._resource, self._namespace, selector=self._selector, token=token)
-        self._heard = time.monotonic()
+    def _take(self, page: Page) -> set[Key]:
+        """Take one page in; returns what stood on it."""
         for manifest in page.items:
             self._store(manifest)
-            seen.add(_key(manifest))
-        return page.position, page.token
+        return {_key(manifest) for manifest in page.items}
 
     async def _watch(self) -> None:
         seconds = WATCH_SECONDS + random.randint(0, WATCH_SECONDS)
