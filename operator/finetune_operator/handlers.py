@@ -71,7 +71,7 @@ def make_registry(cluster: Cluster, see: See, hear: Callable[[], None]) -> Opera
         settings.watching.server_timeout = WATCH_SECONDS
         # All bodies at once would be hundreds of megabytes.
         settings.watching.chunk_size = PAGE
-        # Each seen object holds a task as long as its queue idles.
+        # Each seen object holds a task, and its body, as long as its queue idles.
         settings.queueing.idle_timeout = 0.05
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry, id="see_job")
