@@ -81,8 +81,8 @@ async def _watch(manager: Manager, registry: OperatorRegistry, settings: Setting
 async def _start_collector(manager: Manager) -> None:
     """Let the collector of cycles work once the caches are filled.
 
-    While they fill it looks through thousands of dicts of each page of a list, a fifth of the time to readiness, and
-    finds nothing.
+    While they fill it looks through thousands of dicts of each page of a list, a sixth of the CPU time that readiness
+    takes with 3,000 jobs, and finds nothing.
     """
     with suppress(TimeoutError):
         await asyncio.wait_for(manager.served.wait(), FILLING_SECONDS)

@@ -32,7 +32,7 @@ PAGE: Final = 100
 REQUEST_SECONDS: Final = 30.0
 WATCH_SILENCE_SECONDS: Final = 150.0
 """A live watch brings a bookmark about every minute; a silent one is dead."""
-_PLAIN: Final = {"Accept-Encoding": "identity"}
+_UNCOMPRESSED: Final = {"Accept-Encoding": "identity"}
 """To compress lists, and to unpack them, costs more here and there than to send them through a cluster's network."""
 _MERGE: Final = "application/merge-patch+json"
 _JSON: Final = "application/json"
@@ -131,7 +131,7 @@ class Cluster:
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._api.rest_client.ssl_context),
             headers={
                 "User-Agent": self._api.user_agent,
-                **_PLAIN,
+                **_UNCOMPRESSED,
                 **{setting["key"]: setting["value"] for setting in settings.values()},
             },
             trace_configs=[*(configuration.trace_configs or ()), _make_listener(hear)],
@@ -355,7 +355,7 @@ class Cluster:
             method,
             path,
             query_params=[(name, value) for name, value in (query or {}).items() if value],
-            header_params={"Accept": accept, "Content-Type": content_type, **_PLAIN},
+            header_params={"Accept": accept, "Content-Type": content_type, **_UNCOMPRESSED},
             auth_settings=["BearerToken"],
         )
         answer = await self._api.call_api(method, url, headers, body, _request_timeout=timeout)
