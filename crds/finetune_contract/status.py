@@ -5,6 +5,7 @@ from math import isfinite
 from typing import Annotated, Any, Final, Literal, Self, TypeGuard
 
 from pydantic import Field, computed_field
+from pydantic_core import to_json
 
 from finetune_contract.display import (
     DisplayStatus,
@@ -236,7 +237,7 @@ class FineTuneJobStatus(Document):
     def from_data(cls, data: object) -> Self:
         """Validate a status as the cluster holds it; `display` is derived anew, never read."""
         known = {key: value for key, value in data.items() if key != "display"} if isinstance(data, dict) else data
-        return super().from_data(known)
+        return cls.model_validate_json(to_json(known), by_alias=True, by_name=False)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -284,12 +285,9 @@ _TELLING: Final = (
 
 
 def _is_finite(data: dict[str, Any]) -> bool:
-    """Whether JSON can hold it: nearly always, and found out in a tenth of the time that a walk takes."""
-    try:
-        json.dumps(data, allow_nan=False)
-    except ValueError:
-        return False
-    return True
+    """Whether JSON can hold it: surely, where no such word stands in it, and found out in a tenth of a walk's time."""
+    text = to_json(data)
+    return b"NaN" not in text and b"Infinity" not in text
 
 
 def _drop_endless(value: Any) -> Any:

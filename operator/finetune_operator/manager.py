@@ -42,7 +42,7 @@ from finetune_operator.start import Start
 LEASE_NAME: Final = names.MANAGED_BY
 RESYNC_SECONDS: Final = 600.0
 DRAIN_SECONDS: Final = 20.0
-PATIENT: Final = 4
+PATIENT: Final = 6
 """Jobs without news that are worked on at a time: figures of thousands of jobs must not keep the API server busy."""
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +17,7 @@ from aiohttp import ClientSession, web
 from finetune_contract import names
 from finetune_contract.progress import PreparationProgress, RankHeartbeat
 from finetune_operator.clients import agents
-from finetune_operator.clients.agents import ASKERS, SOON_SECONDS, Agents, fetch_answer, make_agent_url
+from finetune_operator.clients.agents import ASKERS, KEPT_SECONDS, Agents, fetch_answer, make_agent_url
 from finetune_operator.clients.pace import REQUESTS_PER_SECOND
 from finetune_operator.errors import AgentError
 from finetune_operator.snapshot import Key, Pod
@@ -40,9 +41,7 @@ class Talk:
         self.agents = Agents(self._find, self.changes.append)
 
     async def until(self, look: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
-            while not look():
-                await asyncio.sleep(0.002)
+        await until(look)
 
     async def until_asked_again(self) -> None:
         """Until an answer that was given after this call has been heard."""
@@ -125,27 +124,65 @@ async def test_answer_that_cannot_be_handled_does_not_end_the_round(monkeypatch:
         await talk.until_asked_again()
 
 
-async def test_connection_is_closed_where_the_next_question_is_far_even_if_the_agent_would_keep_it() -> None:
-    closed = asyncio.Event()
+class Line:
+    """An agent that would keep every connection, and how many of them were opened and closed."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        text = make_progress().to_json().encode()
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
-        if await reader.read() == b"":
-            closed.set()
+    def __init__(self) -> None:
+        self.opened = self.closed = self.asked = 0
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    asking = Agents(lambda key: LOCAL, lambda pod: None, port=port, interval=2 * SOON_SECONDS)
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opened += 1
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                await reader.readuntil(b"\r\n\r\n")
+                self.asked += 1
+                text = make_progress().to_json().encode()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
+        self.closed += 1
+        writer.close()
+
+
+@asynccontextmanager
+async def hold_line(interval: float, pods: tuple[Pod, ...] = (LOCAL,)) -> AsyncIterator[Line]:
+    line = Line()
+    server = await asyncio.start_server(line.answer, "127.0.0.1", 0)
+    by_key = {pod.key: pod for pod in pods}
+    asking = Agents(by_key.get, lambda pod: None, port=server.sockets[0].getsockname()[1], interval=interval)
     round_ = asyncio.create_task(asking.run())
+    for key in by_key:
+        asking.ask(key)
     try:
-        asking.ask(LOCAL.key)
-        await asyncio.wait_for(closed.wait(), 5)
+        yield line
     finally:
         round_.cancel()
         await asyncio.gather(round_, return_exceptions=True)
         server.close()
+
+
+async def until(look: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not look():
+            await asyncio.sleep(0.002)
+
+
+async def test_connection_is_closed_where_the_next_question_may_be_far_even_if_the_agent_would_keep_it() -> None:
+    async with hold_line(interval=2 * KEPT_SECONDS) as line:
+        await until(lambda: line.closed == 1)
+
+
+async def test_connection_of_an_agent_that_is_asked_again_soon_stays_open() -> None:
+    async with hold_line(interval=0.01) as line:
+        await until(lambda: line.asked >= 5)
+        assert line.opened - line.closed == 1
+        assert line.opened == 2, "the first question knew of no second"
+
+
+async def test_no_more_connections_stay_open_than_are_worth_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents, "KEPT", 1)
+    others = tuple(replace(LOCAL, key=Key("ml", f"other-{number}")) for number in range(2))
+    async with hold_line(interval=0.01, pods=(LOCAL, *others)) as line:
+        await until(lambda: line.asked >= 30 and line.opened - line.closed == 1)
+        assert line.closed > 10
 
 
 def test_address_of_an_agent() -> None:

@@ -133,11 +133,15 @@ class Run:
             left = await self._spread(left, words_per_second)
             await asyncio.sleep(1.0)
 
-    async def count_lags(self, since: float) -> None:
-        """How late everything was seen that was said since then."""
+    async def count_lags(self, since: float, ending: float) -> None:
+        """How late everything was seen that was said since then; figures also while jobs were ending."""
         said = [each for each in (await self.read_journal())["said"] if each[3] >= since]
-        numbers = find_number_lags(self.sight.views.values(), since)
-        self.figures.lags = {**find_lags(self.sight.views, said), "numbers": numbers}
+        views = self.sight.views.values()
+        self.figures.lags = {
+            **find_lags(self.sight.views, said),
+            "numbers": find_number_lags(views, since, until=ending),
+            "numbers while jobs end": find_number_lags(views, ending),
+        }
 
     async def restart(self) -> None:
         """Another operator comes up although nothing has changed."""
@@ -274,9 +278,10 @@ async def measure_lag(jobs: int, nodes: int, words_per_second: float, tell: Tell
             async with run.stage("words"):
                 await run.speak(words_per_second)
                 await asyncio.sleep(40.0)
+                ending = time.time()
                 await run.finish(words_per_second)
             await run.await_end()
-            await run.count_lags(since)
+            await run.count_lags(since, ending)
             run.figures.asked = (await run.read_journal())["asked"]
         return run.figures
 

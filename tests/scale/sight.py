@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -73,8 +74,8 @@ def find_lags(views: dict[str, list[View]], said: Iterable[tuple[str, str, Any, 
     return dict(lags)
 
 
-def find_number_lags(views: Iterable[list[View]], since: float) -> list[float]:
-    """How late figures are: from the first step that is not shown yet to the next figures that are shown.
+def find_number_lags(views: Iterable[list[View]], since: float, until: float = math.inf) -> list[float]:
+    """How late figures are: from the first step that is not shown yet to the next ones, shown before `until`.
 
     Script `move` does a step every second, the first at first_step_at. Jobs in their first attempt only.
     """
@@ -82,7 +83,8 @@ def find_number_lags(views: Iterable[list[View]], since: float) -> list[float]:
     for each in views:
         moving = [view for view in each if view.first_step_at is not None and view.attempts == 1]
         for before, after in pairwise(moving):
-            if after.step > before.step and before.at >= since and after.phase == "Running":
+            is_within = before.at >= since and after.at < until
+            if is_within and after.step > before.step and after.phase == "Running":
                 lags.append(after.at - ((after.first_step_at or 0.0) + before.step))
     return lags
 

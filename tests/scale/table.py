@@ -56,7 +56,11 @@ def judge_lags(figures: Figures) -> list[Promise]:
         Promise(f"{size}, {name}", find_percentile(figures.lags.get(what, []), 0.99), 5.0, "s")
         for what, name in words.items()
     ]
-    return [*promises, Promise(f"{size}, figures", find_percentile(figures.lags["numbers"], 0.99), 20.0, "s")]
+    moves = {"numbers": "figures", "numbers while jobs end": "figures while jobs end"}
+    return promises + [
+        Promise(f"{size}, {name}", find_percentile(figures.lags.get(what, []), 0.99), 20.0, "s")
+        for what, name in moves.items()
+    ]
 
 
 def list_costs(figures: Figures) -> dict[str, float]:

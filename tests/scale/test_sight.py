@@ -25,7 +25,10 @@ def test_word_that_was_never_seen_is_infinitely_late() -> None:
 
 def test_figures_are_late_from_the_first_step_that_is_not_shown() -> None:
     # Steps 1, 2, 3, ... are said at 0, 1, 2, ...: with step 3 shown, step 4 of second 3 waits until second 18.
-    assert find_number_lags([[make_view(3, step=3), make_view(18, step=18)]], since=0.0) == [15.0]
+    views = [[make_view(3, step=3), make_view(18, step=18), make_view(38, step=38)]]
+    assert find_number_lags(views, since=0.0) == [15.0, 20.0]
+    assert find_number_lags(views, since=0.0, until=20.0) == [15.0]
+    assert find_number_lags(views, since=10.0) == [20.0]
 
 
 def test_percentile_is_the_nearest_rank_and_nothing_has_none() -> None:

@@ -33,10 +33,10 @@ from finetune_operator.snapshot import Answer, Key, Pod
 TIMEOUT_SECONDS: Final = 2.0
 ASKERS: Final = 16
 """Agents asked at a time."""
-KEPT_SECONDS: Final = 4 * INTERVAL_SECONDS
-"""A connection that is not used again for so long is closed."""
-SOON_SECONDS: Final = 1.5 * INTERVAL_SECONDS
-"""A connection is kept where the next question is due by then: each costs some 20 kB, and a new one half a question."""
+KEPT_SECONDS: Final = 30.0
+"""A connection that is not used again for so long is closed: longer than figures wait to be asked for once more."""
+KEPT: Final = 1024
+"""Connections that are kept, at most: each costs some 10 kB, and a new one more than the question."""
 DUE: Final = 0.8
 """Share of the time between two questions: who answered less long ago, out of his turn, has his turn later."""
 COMPRESSION: Final = 1
@@ -126,6 +126,8 @@ class Agents:
         self._silent: set[Key] = set()
         """Agents whose last answer did not come; they wait for each other, and nobody waits for them."""
         self._heard: dict[Key, _Heard] = {}
+        self._kept: set[Key] = set()
+        """Agents whose connections stay open."""
         self._sessions: _Sessions | None = None
 
     def ask(self, key: Key) -> None:
@@ -157,6 +159,7 @@ class Agents:
         """The pod is gone."""
         self._heard.pop(key, None)
         self._silent.discard(key)
+        self._kept.discard(key)
         self._pace.forget(key)
         for queue in (self._queue, self._silent_queue):
             queue.drop(key)
@@ -224,9 +227,7 @@ class Agents:
     async def _ask(self, sessions: _Sessions, pod: Pod, *, on_figures: Callable[[Pod], None]) -> None:
         before, asked = self._heard.get(pod.key), time.time()
         try:
-            # Of a first question it is not known how soon the second follows.
-            keep = before is not None and self._pace.find_seconds(pod.key) < SOON_SECONDS
-            session = sessions.kept if keep else sessions.once
+            session = sessions.kept if self._is_kept(pod.key, before) else sessions.once
             text = await fetch_answer(session, make_agent_url(pod.ip, self._port))
             before = self._heard.get(pod.key)
             progress = read_answer(text) if before is None or before.read_text() != text else None
@@ -236,6 +237,7 @@ class Agents:
                 extra={"namespace": pod.key.namespace, "job": pod.job, "pod": pod.key.name, "error": str(error)},
             )
             self._count("silent")
+            self._kept.discard(pod.key)
             if pod.key not in self._silent:
                 self._silent.add(pod.key)
                 if before is not None:
@@ -250,6 +252,17 @@ class Agents:
             before.last = now
         elif progress is not None and _is_of(progress, pod):
             self._take(pod, text, progress, now, on_figures)
+
+    def _is_kept(self, key: Key, before: _Heard | None) -> bool:
+        """Whether its connection shall wait for the next question: the last one was not long ago, and few others wait.
+
+        Of a first question it is not known how soon the second follows.
+        """
+        if before is None or time.time() - before.last > KEPT_SECONDS:
+            self._kept.discard(key)
+        elif len(self._kept) < KEPT:
+            self._kept.add(key)
+        return key in self._kept
 
     def _take(self, pod: Pod, text: bytes, progress: Progress, now: float, on_figures: Callable[[Pod], None]) -> None:
         """Keep an answer that is not the last one, and tell what is new in it."""
