@@ -53,10 +53,18 @@ def make_engine(model: Module, run: RunConfig, schedule: Schedule, ranks: Ranks,
         lr=run.resolved.learning_rate,
         fused=ranks.device.type == "cuda" and training.deepspeed.offload == "none",
     )
+    if leaves_gradients_alone(run):
+        # The loop measures their norm anyway, and clips by it: DeepSpeed would measure it once more.
+        config = {**config, "gradient_clipping": 0.0}
     engine, _, _, _ = deepspeed.initialize(
         model=model, optimizer=optimizer, lr_scheduler=make_scheduler(optimizer, training, schedule), config=config
     )
     return engine
+
+
+def leaves_gradients_alone(run: RunConfig) -> bool:
+    """Whether DeepSpeed takes torch's optimizer as it is, which looks at no gradients: fp32 at ZeRO 0."""
+    return run.resolved.precision == "fp32" and run.resolved.zero_stage == 0
 
 
 def make_scheduler(optimizer: torch.optim.Optimizer, training: TrainingSpec, schedule: Schedule) -> Any:

@@ -96,6 +96,7 @@ def train_step(
     ranks: Ranks,
     *,
     label_smoothing: float,
+    max_grad_norm: float,
     marker: Marker,
     own_time: OwnTime,
     refuses: Callable[[Tensor], bool] | None = None,
@@ -104,7 +105,8 @@ def train_step(
 
     Gradients become those of the mean over all real targets of the global batch: DeepSpeed averages over the ranks,
     which the factor `world_size` undoes. `refuses` is asked, once every micro-batch has its loss, whether the update
-    shall be left out; step count and learning rate go on then.
+    shall be left out; step count and learning rate go on then. Where DeepSpeed's optimizer does not look at the
+    gradients itself, their norm is measured here, and clipped to `max_grad_norm` (0: not at all).
     """
     scale = ranks.world_size / max(1, step.targets)
     last = len(step.micro_batches) - 1
@@ -127,7 +129,10 @@ def train_step(
         engine.backward(loss * scale)
     marker.enter("update")
     norm = measure_gradients(engine)
-    rejected = _update(engine, norm if refuses is not None else None, refused)
+    if refuses is not None and norm is not None and not math.isfinite(norm):
+        rejected = _leave_out(engine)
+    else:
+        rejected = _update(engine, norm, max_grad_norm, refused)
     return StepResult(losses=torch.stack(losses), gradient_norm=norm, rejected=rejected)
 
 
@@ -146,12 +151,16 @@ def measure_gradients(engine: Any) -> Tensor | None:
     return torch.nn.utils.get_total_norm(gradients)
 
 
-def _update(engine: Any, norm: Tensor | None, refused: bool) -> bool:
+def _leave_out(engine: Any) -> bool:
+    engine.zero_grad()
+    pass_over(engine)
+    return True
+
+
+def _update(engine: Any, norm: Tensor | None, max_grad_norm: float, refused: bool) -> bool:
     """Let DeepSpeed make the update; whether it was left out. `norm`: its optimizer does not look at the gradients."""
-    if norm is not None and not math.isfinite(norm):
-        engine.zero_grad()
-        pass_over(engine)
-        return True
+    if norm is not None and max_grad_norm > 0:
+        torch.nn.utils.clip_grads_with_norm_(engine.module.parameters(), max_grad_norm, norm)
     engine.step()
     if engine.was_step_applied():
         return False

@@ -147,6 +147,7 @@ def _train_one(run: Run, step: Step) -> None:
         run.materials.task,
         run.ranks,
         label_smoothing=run.materials.run.spec.training.label_smoothing,
+        max_grad_norm=run.materials.run.spec.training.max_grad_norm,
         marker=run.link.marker,
         own_time=run.meter.own_time,
         refuses=(lambda losses: run.guard.refuses(step, losses, recent)) if run.guard.skips else None,
