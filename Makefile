@@ -65,7 +65,7 @@ gpu: venv ## What needs an NVIDIA GPU: whole jobs, resuming, memory, losses besi
 bench: venv ## Measure overheads against bare training loops
 	$(VENV)/python -m tests.bench
 
-bench-operator: packages venv binaries ## Measure the operator among thousands of jobs: half an hour on two quiet cores
+bench-operator: packages venv binaries ## Measure the operator among thousands of jobs: an hour on two quiet cores
 	$(VENV)/python -m tests.scale
 
 generate: venv ## Write the generated files: CRDs, the chart's copy, the reference, the dashboards

@@ -1,6 +1,6 @@
 """`make bench-operator`: the operator among thousands of jobs, against what is promised of it.
 
-    python -m tests.scale                          everything: half an hour and more on two cores
+    python -m tests.scale                          everything: an hour on two cores
     python -m tests.scale --jobs 500 1000          growth in other sizes
     python -m tests.scale --parts lag --lag-jobs 200
     python -m tests.scale --parts lag --words-per-second 17     all jobs save and end within a minute each
