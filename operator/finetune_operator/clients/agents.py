@@ -227,7 +227,7 @@ class Agents:
     async def _ask(self, sessions: _Sessions, pod: Pod, *, on_figures: Callable[[Pod], None]) -> None:
         before, asked = self._heard.get(pod.key), time.time()
         try:
-            session = sessions.kept if self._is_kept(pod.key, before) else sessions.once
+            session = self._choose_session(sessions, pod.key, before)
             text = await fetch_answer(session, make_agent_url(pod.ip, self._port))
             before = self._heard.get(pod.key)
             progress = read_answer(text) if before is None or before.read_text() != text else None
@@ -253,8 +253,8 @@ class Agents:
         elif progress is not None and _is_of(progress, pod):
             self._take(pod, text, progress, now, on_figures)
 
-    def _is_kept(self, key: Key, before: _Heard | None) -> bool:
-        """Whether its connection shall wait for the next question: the last one was not long ago, and few others wait.
+    def _choose_session(self, sessions: _Sessions, key: Key, before: _Heard | None) -> aiohttp.ClientSession:
+        """Its connection waits for the next question where the last one was not long ago, and not too many others wait.
 
         Of a first question it is not known how soon the second follows.
         """
@@ -262,7 +262,7 @@ class Agents:
             self._kept.discard(key)
         elif len(self._kept) < KEPT:
             self._kept.add(key)
-        return key in self._kept
+        return sessions.kept if key in self._kept else sessions.once
 
     def _take(self, pod: Pod, text: bytes, progress: Progress, now: float, on_figures: Callable[[Pod], None]) -> None:
         """Keep an answer that is not the last one, and tell what is new in it."""

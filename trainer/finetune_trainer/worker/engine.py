@@ -63,7 +63,10 @@ def make_engine(model: Module, run: RunConfig, schedule: Schedule, ranks: Ranks,
 
 
 def leaves_gradients_alone(run: RunConfig) -> bool:
-    """Whether DeepSpeed takes torch's optimizer as it is, which looks at no gradients: fp32 at ZeRO 0."""
+    """Whether DeepSpeed takes torch's optimizer as it is, which looks at no gradients: fp32 at ZeRO 0.
+
+    Known before the engine is made; of a made engine steps.measure_gradients sees the same.
+    """
     return run.resolved.precision == "fp32" and run.resolved.zero_stage == 0
 
 
